@@ -644,10 +644,10 @@ class CopiedPasskeyTests(PasskeyCase):
     def test_renaming_does_not_turn_the_counter_back(self):
         self.sign_in_with_passkey()
         passkey = Authenticator.objects.get(type="webauthn")
-        passkeys.note_use(passkey, 7)
+        passkeys.record_use(passkey, 7)
         passkeys.rename_passkey(passkey, "Phone")
-        self.assertFalse(passkeys.note_use(passkey, 7))
-        self.assertTrue(passkeys.note_use(passkey, 8))
+        self.assertFalse(passkeys.record_use(passkey, 7))
+        self.assertTrue(passkeys.record_use(passkey, 8))
 
 
 class StepUpTests(PasskeyCase):

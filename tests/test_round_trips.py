@@ -2,7 +2,7 @@
 
 from django.test import Client, override_settings, tag
 
-from orgadmin.accounts.round_trips import LIMIT
+from orgadmin.accounts.round_trips import MAX_TRIPS
 from tests.identity import leave
 from tests.test_company import CALLBACK, SIGN_IN, CompanyCase
 from tests.test_sign_in import ENTER_CODE, LOGIN, make_code
@@ -52,7 +52,7 @@ class DepartureTests(RoundTripCase):
 
     @tag("D70")
     def test_remembers_a_few_trips(self):
-        departures = [self.depart() for _number in range(LIMIT + 1)]
+        departures = [self.depart() for _number in range(MAX_TRIPS + 1)]
         first = self.client.get(departures[0])
         self.assertRedirects(first, LOGIN, fetch_redirect_response=False)
         for departure in departures[1:]:

@@ -1,4 +1,4 @@
-"""The account page, on which people change what is about themselves."""
+"""The account page, on which people change their own data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from orgadmin.people.access_requests import list_own
 from orgadmin.people.membership import list_first_roles
 from orgadmin.people.second_factors import FACTORS
 
-# {section of the page: its form}
+# The forms by the name of their section of the page.
 FORMS = {
     "name": NameForm,
     "email": NewEmailForm,
@@ -51,26 +51,31 @@ FORMS = {
     "mail": MailForm,
 }
 
-# The section with company accounts, which can only be removed.
+# The section with company accounts. It has no form, because people can only remove
+# them.
 COMPANY = "company"
 
-# What needs a recent sign-in: how the person signs in, and the address, because whoever
-# controls it can reset the password.
-PROTECTED = {"email", COMPANY}
+# The sections that need a recent sign-in. "email" is one of them because someone who
+# receives the person's mail can reset the password.
+PROTECTED_SECTIONS = {"email", COMPANY}
 
-# How many organizations are shown. The list of organizations has the others.
-SHOWN_ROLES = 20
+# The number of roles, and of requests for access, that are shown. The list of
+# organizations shows all roles.
+MAX_SHOWN = 20
 
 
 def account_view(request: HttpRequest) -> HttpResponse:
-    """Show people their own account, also if they have no access, or save a form."""
+    """Show people their own account, or save one of its forms.
+
+    People without access to any organization can use this page, too.
+    """
     returned = get_returned_form(request)
     if returned is not None:
         return show_returned(request, returned)
     section = request.POST.get("section", "")
     if section not in FORMS and section != COMPANY:
         return show_account(request, {})
-    if section in PROTECTED:
+    if section in PROTECTED_SECTIONS:
         page = ask_for_recent_sign_in(request)
         if page is not None:
             return page
@@ -79,7 +84,8 @@ def account_view(request: HttpRequest) -> HttpResponse:
         if own is not None and own.is_removable and not is_confirmed(request):
             return ask_about_company_account(request, own)
         return remove_company_account(request)
-    # The page shows the person as they are stored, also if the form is refused.
+    # The form changes its instance even if it is refused. The page must show the
+    # person as stored, so the form gets an instance of its own.
     user = User.objects.get(pk=request.user.pk)
     form = FORMS[section](user, request.POST)
     if not form.is_valid():
@@ -101,7 +107,7 @@ def ask_about_company_account(
         ),
         button=_("Remove company account %(provider)s") % provider,
         fields={"section": COMPANY, "account": str(own.account.pk)},
-        cancel_url=find_section(COMPANY),
+        cancel_url=get_section_url(COMPANY),
     )
     return ask(request, question)
 
@@ -111,18 +117,22 @@ def remove_company_account(request: HttpRequest) -> HttpResponse:
     is_removed = remove_own_company_account(request)
     response = redirect_to_section(COMPANY)
     if is_removed:
-        # Devices that the account knew have ended with the sessions.
+        # The cookies of known devices expired together with the sessions.
         keep_device(response, request.user, device)
     return response
 
 
 def show_returned(request: HttpRequest, data: QueryDict) -> HttpResponse:
-    """Show a form as it was before the person signed in again. Saves nothing."""
+    """Show a form with what was entered before the person signed in again.
+
+    Does not save anything.
+    """
     section = data.get("section", "")
     if section not in FORMS:
         return show_account(request, {})
     form = FORMS[section](request.user)
-    # The form is not checked before it is sent again: checking a new address counts.
+    # The form gets initial values instead of data, because data would be validated, and
+    # each validation of a new email address counts as a request for an email.
     for name, field in form.fields.items():
         value = field.widget.value_from_datadict(data, {}, form.add_prefix(name))
         form.initial[name] = value
@@ -133,11 +143,14 @@ def show_returned(request: HttpRequest, data: QueryDict) -> HttpResponse:
 def show_account(
     request: HttpRequest, unsaved: Mapping[str, forms.BaseForm]
 ) -> HttpResponse:
-    """Show the account page. `unsaved` are the forms that were sent, and not saved."""
+    """Show the account page.
+
+    `unsaved` are the forms that were sent but not saved, by their section.
+    """
     user = request.user
     page_forms = {name: form_class(user) for name, form_class in FORMS.items()}
     page_forms.update(unsaved)
-    roles = list_first_roles(user, SHOWN_ROLES + 1)
+    roles = list_first_roles(user, MAX_SHOWN + 1)
     company_accounts = list_own_company_accounts(user)
     context = {
         **admin.site.each_context(request),
@@ -151,16 +164,16 @@ def show_account(
             own.account.provider for own in company_accounts if own.account.is_usable
         ],
         "factors": list_factors(user),
-        "roles": roles[:SHOWN_ROLES],
-        "has_more_roles": len(roles) > SHOWN_ROLES,
-        "requests": list_own(user, SHOWN_ROLES),
+        "roles": roles[:MAX_SHOWN],
+        "has_more_roles": len(roles) > MAX_SHOWN,
+        "requests": list_own(user, MAX_SHOWN),
         "sessions": list_own_sessions(request),
     }
     return render(request, "registration/account.html", context)
 
 
 def list_factors(user: User) -> set[str]:
-    """Return the types of the second factors that a person has, if there are any."""
+    """Return the types of the second factors that a person has."""
     if settings.SECOND_FACTOR == "off":
         return set()
     factors = Authenticator.objects.filter(user=user, type__in=FACTORS)
@@ -169,7 +182,7 @@ def list_factors(user: User) -> set[str]:
 
 @require_POST
 def end_session_view(request: HttpRequest) -> HttpResponse:
-    """Ask whether to end one of the person's other sessions, or end it."""
+    """Ask the person to confirm that one of their other sessions ends, or end it."""
     pk = request.POST.get("session", "")
     session = find_own_session(request, pk)
     if session is not None and not is_confirmed(request):
@@ -200,14 +213,14 @@ def ask_about_session(request: HttpRequest, session: OwnSession) -> HttpResponse
         % {"time": time},
         button=_("Sign out %(browser)s") % {"browser": session.browser},
         fields={"session": str(session.pk)},
-        cancel_url=find_section("sessions"),
+        cancel_url=get_section_url("sessions"),
     )
     return ask(request, question)
 
 
-def find_section(section: str) -> str:
+def get_section_url(section: str) -> str:
     return f"{reverse('admin:account')}#{section}"
 
 
 def redirect_to_section(section: str) -> HttpResponse:
-    return redirect(find_section(section))
+    return redirect(get_section_url(section))

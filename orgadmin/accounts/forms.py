@@ -21,8 +21,7 @@ from orgadmin.models.fields import LineEmailFormField
 from orgadmin.people import outbox
 from orgadmin.people.company_accounts import remove_company_accounts
 
-# The longest email address.
-EMAIL_LENGTH = 254
+MAX_EMAIL_LENGTH = 254  # characters
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -32,10 +31,10 @@ class SignInForm(AdminAuthenticationForm):
     inactive account, and too many attempts.
     """
 
-    # Not Django's field, which would turn an address into another one that looks alike.
+    # Django's field would normalize an address into a different one that looks alike.
     username = forms.CharField(
         label=_("Username or email address"),
-        max_length=EMAIL_LENGTH,
+        max_length=MAX_EMAIL_LENGTH,
         widget=forms.TextInput(
             {"autofocus": True, "autocapitalize": "none", "autocomplete": "username"}
         ),
@@ -51,11 +50,12 @@ class SignInForm(AdminAuthenticationForm):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        # Django allows only the length of a username.
-        self.fields["username"].max_length = EMAIL_LENGTH
-        self.fields["username"].widget.attrs["maxlength"] = EMAIL_LENGTH
+        # Django limits this field to the length of a username.
+        self.fields["username"].max_length = MAX_EMAIL_LENGTH
+        self.fields["username"].widget.attrs["maxlength"] = MAX_EMAIL_LENGTH
         if settings.OIDC_PROVIDERS:
-            # The buttons above come first, and a phone's keyboard would hide them.
+            # On a phone, focusing the field would open the keyboard, which hides the
+            # providers' buttons.
             self.fields["username"].widget.attrs.pop("autofocus", None)
 
     def clean(self):
@@ -91,11 +91,11 @@ class ChangePasswordForm(AdminPasswordChangeForm):
 
 
 class FirstPasswordForm(SetPasswordForm):
-    """Asks people who have no password for one."""
+    """Asks people who do not have a password yet for a new one."""
 
 
 class ResetPasswordForm(SetPasswordForm):
-    """Asks for a new password, after a link from an email."""
+    """Asks people who have opened a link from an email for a new password."""
 
     def clean(self):
         if not throttle.count_for_user("reset", self.user):
@@ -105,16 +105,15 @@ class ResetPasswordForm(SetPasswordForm):
         return super().clean()
 
     def save(self, commit=True):
-        """Save the password, and note that the person receives mail at their address.
+        """Save the password. The person receives mail, so this verifies their address.
 
-        Until now, the account may have belonged to someone else, whose account was
-        given the address of the person who resets the password. So everything else that
-        signs in to an account with an unverified address is removed: the link to the
-        company's provider. The person's next sign-in there makes the link again.
+        If the address was not verified before, someone else may have used the account
+        with this address. So other ways to sign in are removed, which are the links to
+        company accounts. The next sign-in with a company account adds its link again.
 
-        A second factor is never removed here: it protects people whose mailbox someone
-        else can read. An account that has one stays unverified. Its owner can still
-        confirm the address, signed in with the second factor.
+        A second factor is not removed, because it protects people whose mailbox someone
+        else can read. If the account has a second factor, its address stays unverified.
+        Its owner can sign in with the second factor and confirm the address.
         """
         user = super().save(commit=False)
         user.changed_by = user
@@ -145,13 +144,13 @@ class AcceptInvitationForm(SetPasswordForm):
 class ForgottenPasswordForm(PasswordResetForm):
     """Sends a link to set a new password, and resends pending invitations.
 
-    The response is the same whether or not someone has the email address: a task finds
-    out who has it.
+    A task finds out who has the email address, so the response is the same whether or
+    not someone has it.
     """
 
     email = LineEmailFormField(
         label=_("Email"),
-        max_length=EMAIL_LENGTH,
+        max_length=MAX_EMAIL_LENGTH,
         widget=forms.EmailInput({"autocomplete": "email"}),
     )
 

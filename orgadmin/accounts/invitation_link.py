@@ -1,4 +1,4 @@
-"""The page that the link in an invitation leads to."""
+"""The page of the link in an invitation."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ from orgadmin.people.invitations import (
 
 @never_cache
 def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Show an invitation, or let the person accept it.
+    """Show an invitation, or accept it.
 
-    People without an account choose a password here and are then signed in, and so do
-    people whose account nobody has used. Both can use a company account instead.
-    Everyone else must be signed in to the account with the invited address. Nothing is
-    accepted for any other account. The person who has used the link before gets to the
-    organization.
+    - People without an account, or whose account has never been used, choose a password
+      here, and are then signed in. They can use a company account instead.
+    - Everyone else must be signed in to the account with the invited address. The
+      invitation cannot be accepted with any other account.
+    - A person who has already used the link is redirected to the organization.
     """
     try:
         invitation = find_invitation(token)
@@ -55,7 +55,8 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
         account = build_user(invitation.email)
     elif not may_choose_password(account):
         if find_accepted(token) is not None:
-            # It was accepted after it was found here, by another click on the button.
+            # A second click on the button accepted the invitation after this request
+            # had found it.
             return show_used_link(request, token, InvitationGone())
         return show_invitation(request, invitation, "sign in")
     return choose_password(request, invitation, account, token)
@@ -64,7 +65,7 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
 def choose_password(
     request: HttpRequest, invitation: Invitation, account: User, token: str
 ) -> HttpResponse:
-    """Let the person choose the first password of an account, and sign them in."""
+    """Ask for the first password of an account, then accept the invitation with it."""
     names = {"first_name": account.first_name, "last_name": account.last_name}
     form = AcceptInvitationForm(account, request.POST or None, initial=names)
     if request.method != "POST" or not form.is_valid():
@@ -94,7 +95,7 @@ def accept_invitation(
     try:
         role = accept(invitation, account, is_unused=chose_password)
     except InvitationError as error:
-        # Perhaps this is the second click on the button.
+        # This may be the second click on the button.
         return show_used_link(request, token, error)
     tell_accepted(request, invitation, role)
     page = get_organization_url(invitation.organization_id)
@@ -108,8 +109,8 @@ def show_used_link(
 ) -> HttpResponse:
     """Redirect the person who accepted the invitation to the organization.
 
-    Visitors sign in first, whether or not the person still has access. Everyone else
-    gets the same response as for a link that never existed.
+    Visitors are redirected to the sign-in page. Everyone else, and people who have lost
+    access, get the same response as for a link that never existed.
     """
     accepted = find_accepted(token)
     if accepted is None:
@@ -128,7 +129,7 @@ def get_organization_url(pk: int) -> str:
 
 
 def show_dead_link(request: HttpRequest, error: InvitationError) -> HttpResponse:
-    """Show why a link does not work, and what to do next."""
+    """Tell the person why the link does not work, and what to do next."""
     context = {**admin.site.each_context(request), "explanation": error.explanation}
     return render(request, "registration/invitation_dead.html", context)
 
@@ -136,7 +137,7 @@ def show_dead_link(request: HttpRequest, error: InvitationError) -> HttpResponse
 def show_invitation(
     request: HttpRequest, invitation: Invitation, step: str, **context: Any
 ) -> HttpResponse:
-    """Show an invitation, and what the person does next.
+    """Show an invitation and the next step.
 
     `step` is "choose password", "sign in", "sign out" or "accept".
     """

@@ -1,4 +1,4 @@
-"""Accounts for people who were invited, and accepting with a company account."""
+"""Create accounts for invited people, and accept invitations with company accounts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from orgadmin.people.invitations import accept, find_invitation, may_choose_pass
 def accept_with_company_account(
     request: HttpRequest, page: str, email: str
 ) -> User | None:
-    """Accept an invitation for the person whose address a provider confirms.
+    """Accept the invitation from whose page a person has signed in with a provider.
 
-    `page` is the one that they want: with the link of the invitation, they have shown
-    that they were invited. The account gets no password. Returns None if the page is
-    none of an invitation to the address, or if someone uses the account already.
-    Raises an `InvitationError` if the invitation cannot be accepted.
+    `page` is the URL of that page, and `email` is the address that the provider
+    confirms. Returns the person's account, which is created without a password if
+    necessary.
+
+    Returns None if the page does not belong to an invitation to this address, or if
+    someone uses the account already. Raises an `InvitationError` if the invitation
+    cannot be accepted.
     """
     token = read_token(page)
     if token is None:
@@ -42,7 +45,7 @@ def accept_with_company_account(
 
 
 def read_token(page: str) -> str | None:
-    """Return the secret in the address of an invitation, or None if it is none."""
+    """Return the token of an invitation's URL, or None if it is another page's URL."""
     try:
         match = resolve(urlsplit(page).path)
     except Resolver404:
@@ -51,7 +54,7 @@ def read_token(page: str) -> str | None:
 
 
 def tell_accepted(request: HttpRequest, invitation: Invitation, role: Role) -> None:
-    """Tell the person on the next page which role they have now."""
+    """Add a message for the next page about the role that the person has now."""
     if role.key == invitation.role:
         text = _("You now have access to “%(organization)s”.")
     else:
@@ -71,7 +74,7 @@ def build_user(email: str) -> User:
 
 
 def choose_username(email: str) -> str:
-    """Return a free username that is made from the email address."""
+    """Return an unused username that is based on the email address."""
     base = make_username(email)
     username = base
     number = 1

@@ -1,4 +1,4 @@
-"""The language switch, on every page, for people who are signed in and for visitors."""
+"""The language switch, which is on every page."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from django.views.i18n import set_language
 
 @require_POST
 def language_view(request: HttpRequest) -> HttpResponse:
-    """Show the page with the switch in another language.
+    """Change the language, and redirect back to the page with the switch.
 
-    Visitors get a cookie. People who are signed in get the language as on their account
-    page: on all their devices, and in emails. Django redirects only to pages of this
-    site.
+    For visitors, the language is stored in a cookie. For people who are signed in, it
+    is also stored in their account, for all their devices and for emails. Django only
+    redirects to pages of this site.
     """
     language = request.POST.get("language", "")
     user = request.user

@@ -1,9 +1,9 @@
-"""The page of the link in the mail about too many failed attempts to sign in.
+"""The page of the link in the email about too many failed attempts to sign in.
 
-The link gives no access: the password is still required, and so is the second factor.
-It makes a device known to the account, like a new password. All devices that became
-known by a link share their attempts, so someone who reads the mail of a person gets no
-new attempts with each link.
+The link marks the device as known to the account, so that the person can try again. It
+does not give access: the password and the second factor are still required. All devices
+that became known through a link share one count of attempts. So someone who can read
+the person's mail does not get new attempts with each link.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ from orgadmin.people.link_tokens import Link
 
 @never_cache
 def lock_out_link_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Ask whether to let the person try again on this device, or do so.
+    """Show a button that allows new attempts on this device, or allow them.
 
-    Programs that check mail open its links, so opening one changes nothing.
+    Opening the page does not change anything, because programs that check mail open the
+    links in it.
     """
     link = lock_out.find_link(token)
     if link is not None and request.method == "POST":
-        if use(link):
-            return let_try_again(request, link.user)
-        # Someone has used it in the meantime.
+        if use_link(link):
+            return allow_attempts(request, link.user)
+        # Someone else has used the link in the meantime.
         link = None
     context = {**admin.site.each_context(request), "is_valid": link is not None}
     return render(request, "registration/lock_out_link.html", context)
 
 
 @transaction.atomic
-def use(link: Link) -> bool:
-    """Use a link, record it, and return whether it had not been used before."""
+def use_link(link: Link) -> bool:
+    """Use the link up, and record it. Returns False if it was used before."""
     if not lock_out.use(link):
         return False
     record(SecurityEvent.LOCK_OUT_LINK_USED, user=link.user, actor=link.user)
     return True
 
 
-def let_try_again(request: HttpRequest, user: User) -> HttpResponse:
+def allow_attempts(request: HttpRequest, user: User) -> HttpResponse:
+    """Mark the device as known, and redirect to the sign-in page."""
     messages.success(request, _("You can try again on this device now."))
     response = redirect("admin:login")
     remember_link_device(response, user)

@@ -1,7 +1,7 @@
-"""The link by which platform staff let a person choose a password for their account.
+"""The link with which a person chooses a password, sent by platform staff.
 
-Only superusers choose a password for someone else. Everyone else who manages people
-sends this link, so that nobody but the person who reads the mail knows the password.
+Only superusers can set a password for someone else. All others who manage people can
+only send this link, so that only the person who receives the email knows the password.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from orgadmin.people.invitations import (
 
 
 class TooManyLinks(Exception):
-    """Too many links were sent to the person, or by the person who acts."""
+    """Too many links were sent to this person, or by the person who sends this one."""
 
 
 @transaction.atomic
 def request_password_link(user: User, *, actor: User) -> None:
-    """Mail a link to the address of an account, if the account may get one.
+    """Queue the email with the link.
 
-    The caller does not learn whether it may: a task finds out. So a user manager learns
-    neither the person's roles nor whether they sign in another way.
+    The task checks `may_get_link`, so the actor does not find out the result.
+    Otherwise, the result would reveal to them whether the person has roles, or signs in
+    in another way.
+
     Raises `TooManyLinks`.
     """
     _count(user, actor)
@@ -44,10 +46,10 @@ def request_password_link(user: User, *, actor: User) -> None:
 
 
 def may_get_link(user: User, actor: User) -> bool:
-    """Return whether a link that sets a password may be sent to an account.
+    """Return whether the actor may send a link that sets a password to this user.
 
-    An account without a password may belong to someone who must sign in another way,
-    such as with the company's account. Only a superuser gives them a password.
+    An account without a password may belong to someone who must sign in in another way,
+    such as with a company account. Only superusers can send them a link.
     """
     if not user.is_active or not user.email:
         return False
@@ -56,9 +58,8 @@ def may_get_link(user: User, actor: User) -> bool:
     return may_choose_password(user)
 
 
-# After one of these, an earlier decision to let the person choose a password no longer
-# says anything.
-OVERTAKING_EVENTS = (
+# After one of these events, staff must decide again whether the person may get a link.
+INVALIDATING_EVENTS = (
     SecurityEvent.ACTIVATED,
     SecurityEvent.DEACTIVATED,
     SecurityEvent.EMAIL_CHANGED,
@@ -68,11 +69,11 @@ OVERTAKING_EVENTS = (
 
 
 def may_renew_link(user: User) -> bool:
-    """Return whether a person may get another link for the first password, unasked.
+    """Return whether someone who asks for a new link gets one without platform staff.
 
-    That is so if platform staff have sent them one, nobody has used the account since,
-    nothing about it was changed, and whoever sent the link still might. The first link
-    ends after a few days, and people find the mail later than that.
+    This requires that platform staff sent a link before, that the account has not been
+    used or changed since then, and that the sender could still send one. The first link
+    expires after a few days, and people often read the email later.
     """
     if user.last_login is not None or user.has_usable_password():
         return False
@@ -83,7 +84,7 @@ def may_renew_link(user: User) -> bool:
     sent = events.filter(event=SecurityEvent.PASSWORD_LINK_REQUESTED).first()
     if sent is None:
         return False
-    newer = events.filter(pk__gt=sent.pk, event__in=OVERTAKING_EVENTS)
+    newer = events.filter(pk__gt=sent.pk, event__in=INVALIDATING_EVENTS)
     if newer.exists():
         return False
     sender = User.objects.filter(pk=sent.actor_key, is_active=True).first()
@@ -92,7 +93,7 @@ def may_renew_link(user: User) -> bool:
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def renew_link(context: TaskContext, *, user: int, language: str) -> None:
-    """Send another link for the first password, to someone who asked for a new one."""
+    """Send a new link for the first password to someone who asked for one."""
     person = mail.find_recipient(user)
     if person is None or not may_renew_link(person):
         return
@@ -102,7 +103,7 @@ def renew_link(context: TaskContext, *, user: int, language: str) -> None:
 
 
 def _count(user: User, actor: User) -> None:
-    """Count a link to the user by the actor. Raises `TooManyLinks`."""
+    """Count a link that the actor sends to the user. Raises `TooManyLinks`."""
     if not throttle.count_attempt("password link", user.pk):
         raise TooManyLinks
     factor = SUPERUSER_FACTOR if actor.is_superuser else 1
@@ -113,12 +114,12 @@ def _count(user: User, actor: User) -> None:
 
 @task(takes_context=True, priority=outbox.URGENT)
 def mail_link(context: TaskContext, *, user: int, actor: int, language: str) -> None:
-    """Send the link, if the account may get one, to the address that it has now."""
+    """Send the link to the person's current address, if `may_get_link` allows it."""
     person = User.objects.filter(pk=user).first()
     asker = User.objects.filter(pk=actor).first()
     if person is None or asker is None or not may_get_link(person, asker):
         return
     path = make_reset_path(person)
-    # `language` is that of the person who sends the link.
+    # `language` is the language of the person who sends the link, so it is not used.
     message = mail.write_link("password_link", person, path, settings.LANGUAGE_CODE)
     outbox.deliver(message, context)

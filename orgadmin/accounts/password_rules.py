@@ -1,7 +1,8 @@
-"""What a new password must be like. AUTH_PASSWORD_VALIDATORS names these classes.
+"""The rules for new passwords. AUTH_PASSWORD_VALIDATORS names the classes.
 
-Passwords may contain any characters, in any combination. They are neither changed nor
-cut before they are hashed. Passwords that were set before a rule existed keep working.
+Passwords can contain any characters, in any combination. They are neither changed nor
+truncated before they are hashed. Passwords that were set before a rule existed still
+work.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from orgadmin.models.fields import normalize
 
 logger = logging.getLogger("orgadmin.passwords")
 
+# The minimum length of a password, in characters.
 MEMBER_LENGTH = 12
 STAFF_LENGTH = 15
 
@@ -39,14 +41,15 @@ BREACHED_PASSWORDS = (
 
 SERVICE_TIMEOUT = 2  # seconds
 
-# The service is told this many characters of the password's hash. It answers with the
-# rest of every hash that begins with them, about a thousand.
+# The number of characters of the password's hash that are sent to the service. It
+# responds with the rest of each hash that begins with them, about a thousand lines.
 HASH_PREFIX = 5
 
-# Shorter parts of a name, such as initials, are not looked for.
-SHORTEST_WORD = 3
+# Shorter words in a name, such as initials, count towards the length of a password.
+MIN_WORD_LENGTH = 3
 
-# A person in more organizations than this is not expected to use all their names.
+# The names of at most this many organizations, and of this many invitations, are
+# compared with a password.
 MAX_ORGANIZATIONS = 100
 
 
@@ -59,10 +62,10 @@ def find_minimum_length(user: User | None) -> int:
 
 @sensitive_variables()
 def warn_about_short_password(request: HttpRequest, user: User, password: str) -> None:
-    """Ask platform staff with a short password to change it.
+    """Add a message that asks platform staff with a short password to change it.
 
-    They may have had it before they became staff. It cannot be measured then, because
-    only its hash is stored.
+    This is checked at sign-in. When someone becomes platform staff, the length of their
+    password is not known, because only its hash is stored.
     """
     minimum = find_minimum_length(user)
     if minimum != STAFF_LENGTH or len(password) >= minimum:
@@ -98,9 +101,9 @@ class LengthValidator:
 class BreachedPasswordValidator(CommonPasswordValidator):
     """Refuses passwords that are known from data breaches.
 
-    Looks in the list that is shipped with this project and, if the setting
-    PWNED_PASSWORDS_URL is set, asks a service. If the service does not answer, the
-    password is accepted.
+    Checks the list that is shipped with this project. If PWNED_PASSWORDS_URL is set,
+    also asks the service at that URL. If the service does not respond, the password is
+    accepted.
     """
 
     def __init__(self) -> None:
@@ -127,7 +130,8 @@ class BreachedPasswordValidator(CommonPasswordValidator):
 def is_known_to_service(password: str) -> bool:
     """Return whether the service at PWNED_PASSWORDS_URL lists the password.
 
-    The service learns the beginning of the password's hash, which many passwords share.
+    The service only gets the beginning of the password's hash, which many passwords
+    share.
     """
     digest = sha1(password.encode("utf-8", "replace"), usedforsecurity=False)
     hexadecimal = digest.hexdigest().upper()
@@ -135,8 +139,8 @@ def is_known_to_service(password: str) -> bool:
     try:
         response = requests.get(
             f"{settings.PWNED_PASSWORDS_URL}/{prefix}",
-            # The service then adds made-up lines, so that the length of its response
-            # does not reveal the prefix. Their count is 0.
+            # With this header, the service adds lines with the count 0, so that the
+            # length of the encrypted response does not reveal the prefix.
             headers={"Add-Padding": "true"},
             timeout=SERVICE_TIMEOUT,
             allow_redirects=False,
@@ -145,7 +149,7 @@ def is_known_to_service(password: str) -> bool:
             raise requests.HTTPError(response=response)
         return has_suffix(response.text, hexadecimal[HASH_PREFIX:])
     except (requests.RequestException, ValueError) as error:
-        # The error's text contains the URL, and thus a part of the hash.
+        # The error message is not logged, because it contains a part of the hash.
         logger.warning(
             "The service for breached passwords could not be asked: %s",
             type(error).__name__,
@@ -156,7 +160,7 @@ def is_known_to_service(password: str) -> bool:
 def has_suffix(response: str, wanted: str) -> bool:
     """Return whether a response of the service lists the rest of a hash.
 
-    Each line has the rest of a hash, a colon, and how often the password was seen.
+    Each line contains the rest of a hash, a colon, and how often the password was seen.
     """
     for line in response.splitlines():
         suffix, _colon, count = line.partition(":")
@@ -166,9 +170,9 @@ def has_suffix(response: str, wanted: str) -> bool:
 
 
 class KnownWordsValidator:
-    """Does not count words that others know towards the length of a password.
+    """Refuses passwords that are too short without words that others know.
 
-    These are the names of the person, of their organizations and of the site.
+    These words are the names of the person, of their organizations and of the site.
     """
 
     @sensitive_variables()
@@ -176,13 +180,13 @@ class KnownWordsValidator:
         minimum = find_minimum_length(user)
         rest = normalize(password)
         found = []
-        # Longer words first: a short one may be a part of them.
+        # Longer words are removed first, because they may contain shorter ones.
         words = sorted(list_known_words(user))
         for word in sorted(words, key=len, reverse=True):
             if word in rest:
                 found.append(word)
                 rest = rest.replace(word, "")
-        # Normalizing can make a text longer.
+        # Normalizing can make the password longer.
         length = min(len(rest), len(password))
         if not found or length >= minimum or len(password) < minimum:
             return
@@ -208,12 +212,12 @@ class KnownWordsValidator:
 
 
 def list_known_words(user: User | None) -> set[str]:
-    """Return the normalized words that others can guess a password of the user from."""
+    """Return the normalized words that attackers would try in the user's password."""
     names = ["orgadmin", str(admin.site.site_header)]
     names.append(urlsplit(settings.BASE_URL).hostname or "")
     names += [provider.name for provider in settings.OIDC_PROVIDERS]
     if user is not None:
-        # A form leaves the username empty if it refuses the one that was sent.
+        # The username is empty if a form has refused the username that was sent.
         names += [user.username or "", user.first_name, user.last_name, user.email]
         names += find_organization_names(user)
     return split_into_words(names)
@@ -222,9 +226,10 @@ def list_known_words(user: User | None) -> set[str]:
 def find_organization_names(user: User) -> list[str]:
     """Return the names of organizations that the user belongs to or is invited to.
 
-    For an account whose address nobody has verified, invitations do not count: whoever
-    sets its password could learn who is invited. A new account has no key yet.
+    If the address of an existing account is not verified, invitations do not count.
+    Otherwise, the person who sets the password could find out who is invited.
     """
+    # A new account does not have a primary key yet.
     names: list[str] = []
     if user.pk is not None:
         groups = Membership.objects.groups_of(user).values("pk")
@@ -245,4 +250,4 @@ def split_into_words(names: Iterable[str]) -> set[str]:
     words: set[str] = set()
     for name in names:
         words.update(re.split(r"[\W_]+", normalize(name)))
-    return {word for word in words if len(word) >= SHORTEST_WORD}
+    return {word for word in words if len(word) >= MIN_WORD_LENGTH}

@@ -1,4 +1,4 @@
-"""The redirect for people who cannot continue without signing in."""
+"""Redirects to the sign-in page, and the page to open after it."""
 
 from urllib.parse import urlencode
 
@@ -17,11 +17,14 @@ def redirect_to_sign_in(request: HttpRequest, error: str | Promise) -> HttpRespo
 
 
 def make_sign_in_url(wanted: str | None) -> str:
-    """Return the URL of the sign-in page, which leads to the wanted page."""
+    """Return the URL of the sign-in page.
+
+    `wanted` is the page to open after the sign-in.
+    """
     url = reverse("admin:login")
     return f"{url}?{urlencode({'next': wanted}, safe='/')}" if wanted else url
 
 
 def find_wanted_page(request: HttpRequest) -> str | None:
-    """Return the page of this site that the parameter "next" of a request names."""
+    """Return the page of this site in the parameter "next" of a request, if any."""
     return get_next_redirect_url(request)

@@ -1,10 +1,10 @@
-"""Asking people who signed in a while ago to confirm who they are.
+"""Ask people whose sign-in is not recent to confirm who they are.
 
-When a request needs a recent sign-in, the response is a page that asks for the password
-(and for a code, if the person has a second factor), or for a passkey. This page also
-contains what was sent, in hidden fields, so that the request can go on once the answer
-is correct. What was sent may contain new passwords, so it is stored nowhere on the
-server.
+If a request requires a recent sign-in, the response is a page that asks for the
+password (and for a code, if the person has a second factor), or for a passkey. The page
+also contains the fields of the original request as hidden fields, so that the request
+can continue after the person has confirmed who they are. The fields may contain new
+passwords, so the server does not store them.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
-# The names of the fields that this module adds to a request begin with this.
+# The prefix of the names of the fields that this module adds to a request.
 PREFIX = "step-up"
 
-# Sent by the button for people who have just signed in again in another tab.
+# The field of the button for people who have just signed in again in another tab.
 CONTINUE = f"{PREFIX}-continue"
 
-# What the browser answers about a passkey.
+# The field with the browser's response about a passkey.
 PASSKEY = f"{PREFIX}-credential"
 
-# Sent by the page if the request cannot go on after it, because it contained files or
-# was a GET. The page that was asked for is then opened instead.
+# The field that is sent if the original request cannot continue, because it contained
+# files or was a GET. The page of the original request is then opened again.
 REOPEN = f"{PREFIX}-reopen"
 
 
 class IdentityForm(forms.Form):
     """Asks for the password, and for a code if the person has a second factor.
 
-    Wrong passwords and codes are counted for each person, so that a stolen session does
-    not help to guess them.
+    Wrong passwords and codes are counted for each person. Otherwise, someone with a
+    stolen session could guess them.
     """
 
     prefix = PREFIX
@@ -100,7 +100,7 @@ class IdentityForm(forms.Form):
             self.factor = self._find_factor()
 
     def _find_factor(self) -> Authenticator:
-        """Return the second factor that the code belongs to."""
+        """Return the second factor of the code. Raises `ValidationError`."""
         form = SecondFactorForm(
             user=self.user, data={"code": self.cleaned_data["code"]}
         )
@@ -143,16 +143,17 @@ class Answer:
 def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Return the page that asks people to confirm who they are, if that is necessary.
 
-    Returns None if the request can go on. `request.POST` then has only the fields that
-    the page had which sent the original request. Raises `NotWhileViewing` if a
-    superuser views the site as someone else: nobody confirms that they are another
-    person, and a recent sign-in of the superuser is not theirs.
+    Returns None if the request can continue. `request.POST` then contains only the
+    fields of the original request.
+
+    Raises `NotWhileViewing` if a superuser views the site as someone else: they cannot
+    confirm that they are this person, and their own recent sign-in must not count.
     """
     if get_viewing(request) is not None:
         raise NotWhileViewing
     answer = take_answer(request)
     if is_sign_in_recent(request.session):
-        return go_on(request, answer)
+        return continue_request(request, answer)
     user = request.user
     if answer is None or answer.is_without_password:
         return show_page(request, IdentityForm(user), answer)
@@ -166,13 +167,14 @@ def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
         actor=user,
         details={"factor": form.factor.type if form.factor else ""},
     )
-    return go_on(request, answer)
+    return continue_request(request, answer)
 
 
 def take_answer(request: HttpRequest) -> Answer | None:
-    """Remove the fields that our page has added from a request, and return them.
+    """Remove the fields that this module has added to a request, and return them.
 
-    Returns None if the request does not come from our page.
+    Returns None if the request does not come from the page that asks people to confirm
+    who they are.
     """
     names = [name for name in request.POST if name.startswith(f"{PREFIX}-")]
     if not names:
@@ -186,7 +188,10 @@ def take_answer(request: HttpRequest) -> Answer | None:
     return Answer(data)
 
 
-def go_on(request: HttpRequest, answer: Answer | None) -> HttpResponse | None:
+def continue_request(
+    request: HttpRequest, answer: Answer | None
+) -> HttpResponse | None:
+    """Return None, or a redirect if the original page must be opened again."""
     if answer is not None and answer.has_to_reopen:
         return HttpResponseRedirect(request.get_full_path())
     return None
@@ -222,9 +227,9 @@ def show_page(
 def list_fields(
     data: QueryDict, *, without: Collection[str] = ()
 ) -> list[tuple[str, list[str]]]:
-    """Return what was sent, except some fields and the CSRF token.
+    """Return the fields that were sent, without the CSRF token and the names `without`.
 
-    A page that sends the rest again has its own token.
+    A page that sends the fields again has its own token.
     """
     left_out = {"csrfmiddlewaretoken", *without}
     return [(name, values) for name, values in data.lists() if name not in left_out]

@@ -1,7 +1,6 @@
-"""The pages of links in mail, and of forgotten passwords, below /admin/.
+"""Pages below /admin/ about accounts, such as those of links in emails.
 
-Also the page for people who belong to no organization, and the URL that extends a
-session.
+The pages on which people sign in and change their account belong to the admin site.
 """
 
 from django.conf import settings
@@ -25,7 +24,7 @@ from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.accounts.view_as_middleware import stop_viewing
 from orgadmin.accounts.views import ResetPasswordView
 
-# The admin's templates use these variables in the header of a page.
+# The variables that the admin's templates use in the header of a page.
 HEADER_CONTEXT = {
     "site_header": admin.site.site_header,
     "site_title": admin.site.site_title,

@@ -31,15 +31,15 @@ from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.redirects import redirect_to_sign_in
 from orgadmin.accounts.sessions.sessions import (
     end_all_sessions,
-    keep_session,
     end_session_before_sign_in,
+    keep_session,
 )
 from orgadmin.accounts.tokens import reset_tokens
 from orgadmin.models.user import CredentialsChanged
 
 
 class SetPasswordMixin(BusyFormMixin):
-    """For the pages on which people choose a new password."""
+    """Handles errors and known devices on the pages that set a new password."""
 
     def form_valid(self, form):
         form.user.changed_by = form.user
@@ -48,20 +48,21 @@ class SetPasswordMixin(BusyFormMixin):
         except TooBusy:
             form.add_error("new_password1", make_busy_error())
             return self.form_invalid(form)
-        # The change has ended all sessions of the person, and devices with them.
+        # The change has ended all sessions of the person, and the cookies of known
+        # devices have expired with them.
         remember_link_device(response, form.user)
         return response
 
 
 class SignInView(BusyFormMixin, LoginView):
-    """The sign-in page of the admin, which `OrganizationAdminSite.login` shows."""
+    """The sign-in page of the admin. `OrganizationAdminSite.login` calls it."""
 
     form_class = SignInForm
     template_name = "admin/login.html"
 
     def form_valid(self, form):
-        # django-allauth does not ask for the second factor if the session has used it.
-        # People who sign in again must use it again, so their session ends first.
+        # django-allauth does not ask for the second factor if the session has already
+        # used it. People who sign in again must use it again, so end the session first.
         end_session_before_sign_in(self.request)
         user = form.get_user()
         record_authentication(self.request, user, method="password")
@@ -84,8 +85,8 @@ def sign_out_elsewhere(request: HttpRequest) -> HttpResponse:
 class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
     """The page where people change their own password.
 
-    People without a password can set one if the setting ALLOW_FIRST_PASSWORD says so.
-    The admin site then requires a recent sign-in, because there is no old password.
+    People without a password can set one if the setting ALLOW_FIRST_PASSWORD is on. In
+    that case, the admin site requires a recent sign-in instead of the old password.
     """
 
     form_class = ChangePasswordForm
@@ -112,7 +113,7 @@ class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
         try:
             return super().form_valid(form)
         except CredentialsChanged:
-            # Their sessions have ended, too, so they cannot try again on this page.
+            # The person's sessions have ended, so they cannot try again on this page.
             end_session_before_sign_in(self.request)
             text = _(
                 "Your password was not changed, because your account has changed in the"
@@ -122,10 +123,10 @@ class ChangePasswordView(SetPasswordMixin, PasswordChangeView):
 
 
 class ResetPasswordView(SetPasswordMixin, PasswordResetConfirmView):
-    """The page that a link to reset a password leads to.
+    """The page of the link to reset a password.
 
-    People who are locked out of a new device can use such a link: it makes the device
-    known to their account.
+    Setting a password here also marks the device as known. So people who are locked out
+    on a new device can use such a link.
     """
 
     form_class = ResetPasswordForm
@@ -135,6 +136,6 @@ class ResetPasswordView(SetPasswordMixin, PasswordResetConfirmView):
         try:
             return super().form_valid(form)
         except CredentialsChanged:
-            # The link has ended since the form was checked.
+            # The link has expired since the form was validated.
             self.validlink = False
             return self.render_to_response(self.get_context_data())

@@ -10,7 +10,7 @@ from orgadmin.access.roles import ROLES_BY_KEY
 
 
 class RoleSelect(forms.RadioSelect):
-    """Radio buttons, each with what the role allows, for role_choices.html."""
+    """Radio buttons with a description of each role, for role_choices.html."""
 
     def create_option(
         self, name: str, value: Any, label: Any, *args: Any, **kwargs: Any

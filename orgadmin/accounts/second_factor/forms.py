@@ -19,7 +19,7 @@ logger = logging.getLogger("orgadmin.accounts")
 class LimitedCodeMixin:
     """Limits how many wrong codes people can enter, and accepts each code only once.
 
-    django-allauth has the same limits, but counts in each process separately.
+    django-allauth has the same limits, but its counts belong to a single process.
     """
 
     def clean_code(self):
@@ -57,8 +57,8 @@ class SetUpSecondFactorForm(LimitedCodeMixin, ActivateTOTPForm):
     """Asks for the first code of a new authenticator app."""
 
     def __init__(self, *args, **kwargs):
-        # django-allauth keeps the secret in the session until the app is set up. The
-        # database stores the session, so the secret is encrypted there, too.
+        # Until the app is set up, django-allauth stores its secret in the session. The
+        # session is stored in the database, so the secret must be encrypted.
         session = context.request.session
         if SECRET_SESSION_KEY in session:
             session[SECRET_SESSION_KEY] = decrypt(session[SECRET_SESSION_KEY])

@@ -1,4 +1,4 @@
-"""The forms that a script fills in with the browser's answer about a passkey."""
+"""The forms that a script fills in with the browser's response about a passkey."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from orgadmin.models.fields import LineFormField
 
 NAME_LENGTH = 60
 
-# The same for each reason, so that nobody learns which passkeys exist.
+# This message is the same for all reasons, so that it does not reveal which passkeys
+# exist.
 REFUSED = _("This passkey was not accepted. Try again, or sign in in another way.")
 
-NO_ANSWER = _(
+NO_RESPONSE = _(
     "Your browser sent no passkey. Passkeys need JavaScript and a current browser."
 )
 
 
-class AnswerField(forms.CharField):
-    """What a browser answers, as JSON. A script writes it into a hidden field."""
+class CredentialField(forms.CharField):
+    """The browser's response as JSON, which a script writes into a hidden field."""
 
     def __init__(self) -> None:
         super().__init__(
-            max_length=passkeys.MOST_TEXT,
+            max_length=passkeys.MAX_RESPONSE_LENGTH,
             widget=forms.HiddenInput,
-            error_messages={"required": NO_ANSWER, "max_length": REFUSED},
+            error_messages={"required": NO_RESPONSE, "max_length": REFUSED},
         )
 
 
@@ -43,10 +44,11 @@ class PasskeySignInForm(forms.Form):
     """Signs in with a passkey alone.
 
     Attempts are counted by IP address. If they were counted by person, anyone could
-    lock out others. A passkey cannot be guessed.
+    lock out others. Counting by person is not necessary, because nobody can guess a
+    passkey.
     """
 
-    credential = AnswerField()
+    credential = CredentialField()
 
     def __init__(self, request: HttpRequest, data: object) -> None:
         super().__init__(data)
@@ -67,20 +69,20 @@ class PasskeySignInForm(forms.Form):
                 details={"step": "passkey", **error.details},
             )
             raise ValidationError(REFUSED) from error
-        # Many people may share an address.
+        # Many people may share an IP address, so successful attempts do not count.
         throttle.take_back("passkey", address)
         return passkey
 
 
 class PasskeyForm(forms.Form):
-    """Asks a person who is known for one of their passkeys.
+    """Asks a certain person for one of their passkeys.
 
-    Attempts count like codes of the second factor. The arguments are those that
-    django-allauth passes.
+    Attempts and codes of the second factor share one count. The signature of
+    `__init__` is the one that django-allauth expects.
     """
 
-    credential = AnswerField()
-    step = "step-up"
+    credential = CredentialField()
+    step = "step-up"  # for the audit log
 
     def __init__(self, *, user: User, data: object = None) -> None:
         super().__init__(data)
@@ -118,7 +120,8 @@ class SecondStepPasskeyForm(PasskeyForm):
 class AddPasskeyForm(forms.Form):
     """Asks for the name of a new passkey.
 
-    A name is not required: when the form is sent, the passkey has already been made.
+    A name is not required, because an error would come too late: when the form is sent,
+    the browser has already created the passkey.
     """
 
     name = LineFormField(
@@ -127,7 +130,7 @@ class AddPasskeyForm(forms.Form):
         max_length=NAME_LENGTH,
         help_text=_("So that you recognize it later, such as “Work laptop”."),
     )
-    credential = AnswerField()
+    credential = CredentialField()
 
     def __init__(self, *, user: User, **options: object) -> None:
         super().__init__(**options)

@@ -48,7 +48,7 @@ Passkey = Authenticator.Type.WEBAUTHN
 
 
 def only_if_available(view):
-    """Answer as if the page did not exist where passkeys cannot be used."""
+    """Respond with status 404 on sites where passkeys cannot be used."""
 
     @wraps(view)
     def checked_view(request, *args, **kwargs):
@@ -60,7 +60,7 @@ def only_if_available(view):
 
 
 class PasskeyPageMixin(LoginRequiredMixin):
-    """For the pages about passkeys of the person who is signed in."""
+    """For the pages on which people who are signed in manage their passkeys."""
 
     @method_decorator(only_if_available)
     def dispatch(self, request, *args, **kwargs):
@@ -68,7 +68,7 @@ class PasskeyPageMixin(LoginRequiredMixin):
 
 
 class OwnPasskeyMixin(PasskeyPageMixin):
-    """For the pages about one of the person's own passkeys."""
+    """For the pages about a single passkey of the person who is signed in."""
 
     success_url = reverse_lazy("mfa_index")
 
@@ -92,13 +92,13 @@ class AddPasskeyView(PasskeyPageMixin, FactorChangeView, AddWebAuthnView):
     kinds = [Passkey]
 
     def get_context_data(self, **kwargs):
-        # django-allauth would put a challenge into the page. Ours is asked for when the
-        # person presses the button.
+        # django-allauth would add a challenge to the page. On this site, the page
+        # requests a challenge when the person presses the button.
         context = FormView.get_context_data(self, **kwargs)
         return {**context, "has_second_factor": has_second_factor(self.request.user)}
 
-    def note_in_session(self, request: HttpRequest) -> None:
-        # The person has just confirmed with this passkey who they are.
+    def update_session(self, request: HttpRequest) -> None:
+        # The person has just used the new passkey.
         passkeys_of_user = Authenticator.objects.filter(user=request.user, type=Passkey)
         record_second_factor(request.session, passkeys_of_user.latest("pk"))
 
@@ -117,7 +117,7 @@ class RenamePasskeyView(OwnPasskeyMixin, FormView):
 
 
 class DeletePasskeyView(FormView):
-    """The part of django-allauth's page that removes a passkey."""
+    """Removes a passkey, like django-allauth's page."""
 
     form_class = Form
     template_name = "mfa/webauthn/authenticator_confirm_delete.html"
@@ -143,7 +143,7 @@ class RemovePasskeyView(OwnPasskeyMixin, FactorChangeView, DeletePasskeyView):
 @only_if_available
 @login_required
 def new_passkey_options_view(request: HttpRequest) -> JsonResponse:
-    """Return what the browser needs to make a passkey."""
+    """Return the options with which the browser creates a passkey."""
     return JsonResponse(passkeys.ask_for_new_passkey(request.session, request.user))
 
 
@@ -154,7 +154,7 @@ def new_passkey_options_view(request: HttpRequest) -> JsonResponse:
 @never_cache
 @only_if_available
 def passkey_options_view(request: HttpRequest, purpose: str) -> HttpResponse:
-    """Return what the browser needs to use a passkey, for one of PURPOSES."""
+    """Return the options with which the browser uses a passkey, for one of PURPOSES."""
     if purpose not in PURPOSES:
         raise Http404
     return PURPOSES[purpose](request)
@@ -175,8 +175,8 @@ def ask_after_password(request: HttpRequest) -> JsonResponse:
     return JsonResponse(passkeys.ask_for_passkey(request.session, user))
 
 
-# For the sign-in page, for the step after the password, and for people who confirm who
-# they are.
+# The functions for the sign-in page, for the step after the password, and for people
+# who confirm who they are.
 PURPOSES = {
     "sign-in": ask_anyone,
     "second-step": ask_after_password,
@@ -188,9 +188,10 @@ PURPOSES = {
 @never_cache
 @only_if_available
 def passkey_sign_in_view(request: HttpRequest) -> HttpResponse:
-    """Sign in with a passkey alone, which counts as a second factor, too."""
+    """Sign in with only a passkey, which also counts as a second factor."""
     form = PasskeySignInForm(request, request.POST)
     if not form.is_valid():
+        # The form has one field, so it has exactly one error.
         [[error]] = form.errors.values()
         return redirect_to_sign_in(request, error)
     passkey = form.cleaned_data["credential"]
@@ -203,7 +204,7 @@ class SecondStepView(AuthenticateView):
 
     def get_context_data(self, **kwargs):
         passkey_form = self.webauthn_form
-        # django-allauth would put a challenge into the page for this form.
+        # If django-allauth knew this form, it would add a challenge to the page.
         self.webauthn_form = None
         user = self.stage.login.user
         return {

@@ -1,11 +1,15 @@
-"""Passkeys: what a browser is asked for, and whether to believe its answer.
+"""Passkeys: the options that a browser gets, and the checks of its response.
 
-django-allauth stores passkeys, and the library fido2 checks signatures. This module
-adds what both leave to the site: an answer counts once, for a few minutes, in the
-session that asked for it, and on pages below BASE_URL; and a copied passkey is noticed.
+django-allauth stores passkeys, and the fido2 library checks signatures. This module
+adds these checks:
 
-Each passkey asks its owner for a PIN, a fingerprint or the like. So a passkey alone
-proves as much as a password together with a second factor.
+- A response is only accepted once, within a few minutes, and in the session that
+  requested it.
+- It must come from a page below BASE_URL.
+- The passkey must not be a copy.
+
+Each passkey asks its owner for a PIN, a fingerprint or the like. So a passkey alone is
+as strong as a password together with a second factor.
 """
 
 from __future__ import annotations
@@ -41,16 +45,16 @@ from fido2.webauthn import (
 from orgadmin.accounts import throttle
 from orgadmin.models import User
 
-# How long people have to answer their browser, in seconds.
-CHALLENGE_LIFETIME = 5 * 60
+# How long people have to use their passkey after the browser asks for it.
+CHALLENGE_LIFETIME = 5 * 60  # seconds
 
-# The key in the session of what was asked last.
+# The session value with the last challenge.
 CHALLENGE = "passkey_challenge"
 
-# Longer than any answer of a browser.
-MOST_TEXT = 20_000
+# In characters. Longer than the response of any browser.
+MAX_RESPONSE_LENGTH = 20_000
 
-# What the libraries raise for answers that no browser would send.
+# The exceptions that the libraries raise for responses that no browser would send.
 MALFORMED = (
     AssertionError,
     AttributeError,
@@ -68,10 +72,10 @@ Purpose: TypeAlias = Literal["add", "use"]
 
 
 class PasskeyRefused(Exception):
-    """An answer does not prove who someone is.
+    """The browser's response does not prove who someone is.
 
-    `passkey` is the one that was used, if it is known, and `reason` says more for the
-    audit log.
+    `passkey` is the passkey that was used, if it is known. `reason` is for the audit
+    log.
     """
 
     def __init__(self, passkey: Authenticator | None = None, reason: str = "") -> None:
@@ -84,14 +88,14 @@ class PasskeyRefused(Exception):
         return {"reason": self.reason} if self.reason else {}
 
 
-# Which site
+# The site
 
 
 def are_available() -> bool:
     """Return whether people can use passkeys on this site.
 
-    Browsers only allow them for a name, not for an IP address, and only with https or
-    on the same computer.
+    Browsers allow passkeys for a host name, but not for an IP address. They require
+    HTTPS unless the site runs on the same computer.
     """
     site = urlsplit(settings.BASE_URL)
     if settings.SECOND_FACTOR == "off" or is_ip_address(find_domain()):
@@ -112,16 +116,17 @@ def is_local(host: str) -> bool:
 
 
 def find_domain() -> str:
-    """Return the domain for which passkeys are made.
+    """Return the domain for which passkeys are created.
 
-    Not that of the request, because a visitor can choose its Host header.
+    The domain does not come from the request, because visitors can change its Host
+    header.
     """
     host = urlsplit(settings.BASE_URL).hostname or ""
     return host.encode("idna").decode()
 
 
 def find_origin() -> str:
-    """Return the origin of the site's pages, as browsers write it."""
+    """Return the origin of the site's pages, in the notation that browsers use."""
     site = urlsplit(settings.BASE_URL)
     default_port = 443 if site.scheme == "https" else 80
     if site.port in (None, default_port):
@@ -130,43 +135,43 @@ def find_origin() -> str:
 
 
 def make_server() -> Fido2Server:
-    # By itself, the library would also accept pages of subdomains and of other ports.
+    # Without `verify_origin`, the library would also accept subdomains and other ports.
     entity = PublicKeyCredentialRpEntity(
         id=find_domain(), name=str(admin.site.site_header)
     )
     return Fido2Server(entity, verify_origin=lambda origin: origin == find_origin())
 
 
-# Asking
+# The options for the browser
 
 
 def ask_for_passkey(session: SessionBase, user: User | None) -> dict[str, Any]:
-    """Return what a browser needs to let someone use a passkey.
+    """Return the options with which a browser asks for a passkey.
 
-    `user` is None if nobody knows yet who it is. Then the browser offers all passkeys
-    that it has for this site, and the response is the same for everyone.
+    `user` is None if it is not known yet who signs in. In that case, the browser offers
+    all passkeys that it has for this site, and the options are the same for everyone.
     """
     options, state = make_server().authenticate_begin(
         credentials=auth.get_credentials(user) if user else None,
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    keep_challenge(session, "use", user, state)
+    store_challenge(session, "use", user, state)
     return dict(options)
 
 
 def ask_for_new_passkey(session: SessionBase, user: User) -> dict[str, Any]:
-    """Return what a browser needs to make a passkey for a user."""
+    """Return the options with which a browser creates a passkey for a user."""
     options, state = make_server().register_begin(
         user=auth.build_user_payload(user),
         credentials=auth.get_credentials(user),
         resident_key_requirement=ResidentKeyRequirement.REQUIRED,
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    keep_challenge(session, "add", user, state)
+    store_challenge(session, "add", user, state)
     return dict(options)
 
 
-def keep_challenge(
+def store_challenge(
     session: SessionBase, purpose: Purpose, user: User | None, state: dict[str, Any]
 ) -> None:
     session[CHALLENGE] = {
@@ -180,7 +185,11 @@ def keep_challenge(
 def take_challenge(
     session: SessionBase, purpose: Purpose, user: User | None
 ) -> dict[str, Any]:
-    """Remove the challenge from a session, and return it. It can be answered once."""
+    """Remove the challenge from the session, and return fido2's state about it.
+
+    Raises `PasskeyRefused` if there is no challenge for this purpose and user, if it
+    has expired, or if it was used before.
+    """
     asked = session.pop(CHALLENGE, None)
     if asked is None or asked["purpose"] != purpose:
         raise PasskeyRefused
@@ -188,21 +197,23 @@ def take_challenge(
         raise PasskeyRefused
     if asked["at"] + CHALLENGE_LIFETIME < time.time():
         raise PasskeyRefused
-    # Two requests at the same time could both find the challenge in the session.
+    # Count the challenge in the database, because two requests at the same time could
+    # both find it in the session.
     state = asked["state"]
     if not throttle.count_attempt("used challenge", state["challenge"], limit=1):
         raise PasskeyRefused
     return state
 
 
-# Believing
+# The checks of the response
 
 
 def check_passkey(session: SessionBase, user: User | None, text: str) -> Authenticator:
-    """Return the passkey that someone has used, and note its use.
+    """Return the passkey that someone has used, and record its use.
 
-    If `user` is None, the passkey says who it is. Raises `PasskeyRefused` for anything
-    else than the right answer to what this session was asked, from an active person.
+    `text` is the browser's response. If `user` is None, the passkey determines who the
+    user is. Raises `PasskeyRefused` unless the response matches the challenge in this
+    session, and the user is active.
     """
     state = take_challenge(session, "use", user)
     answer = parse_answer(text)
@@ -214,10 +225,10 @@ def check_passkey(session: SessionBase, user: User | None, text: str) -> Authent
         )
     except MALFORMED as error:
         raise PasskeyRefused(passkey) from error
-    check_frame(answer.response.client_data)
+    refuse_other_origin(answer.response.client_data)
     if not owner.is_active:
         raise PasskeyRefused(passkey, "inactive account")
-    if not note_use(passkey, answer.response.authenticator_data.counter):
+    if not record_use(passkey, answer.response.authenticator_data.counter):
         raise PasskeyRefused(passkey, "copied passkey")
     return passkey
 
@@ -234,7 +245,10 @@ def parse_answer(text: str) -> AuthenticationResponse:
 
 
 def find_owner(answer: AuthenticationResponse, user: User | None) -> User:
-    """Return the user whose passkey it claims to be, who is `user` if that is given."""
+    """Return the owner of the passkey according to the response.
+
+    Raises `PasskeyRefused` if `user` is given and is not the owner.
+    """
     handle = answer.response.user_handle
     if not handle:
         if user is None:
@@ -259,23 +273,23 @@ def find_passkey(owner: User, credential_id: bytes) -> Authenticator:
     return passkey
 
 
-def check_frame(client_data: CollectedClientData) -> None:
-    """Refuse an answer from a page that was shown in a frame of another site."""
+def refuse_other_origin(client_data: CollectedClientData) -> None:
+    """Refuse a response from a page that was shown in a frame of another site."""
     if client_data.cross_origin:
         raise PasskeyRefused
 
 
 @transaction.atomic
-def note_use(passkey: Authenticator, counter: int) -> bool:
-    """Note that a passkey was used. Returns False if it seems to be a copy.
+def record_use(passkey: Authenticator, counter: int) -> bool:
+    """Record that a passkey was used. Returns False if it seems to be a copy.
 
-    Some devices count how often they have signed. A copy of the device does not know
-    of signatures that the other one made, so sooner or later a number comes twice.
-    Passkeys that are synchronized between devices always say 0.
+    Some devices count their signatures. A copy of such a device does not count the
+    signatures of the original, so sooner or later both send the same number. Passkeys
+    that are synchronized between devices always send 0.
     """
     row = Authenticator.objects.select_for_update().filter(pk=passkey.pk).first()
     if row is None:
-        # It was removed in the meantime.
+        # The passkey was removed in the meantime.
         raise PasskeyRefused
     known = row.data.get("counter", row.wrap().authenticator_data.counter)
     if (counter or known) and counter <= known:
@@ -287,17 +301,17 @@ def note_use(passkey: Authenticator, counter: int) -> bool:
 
 
 def check_new_passkey(session: SessionBase, user: User, text: str) -> dict[str, Any]:
-    """Return what to store about a new passkey. Raises `PasskeyRefused`."""
+    """Return the data to store about a new passkey. Raises `PasskeyRefused`."""
     state = take_challenge(session, "add", user)
     try:
         answer = RegistrationResponse.from_dict(json.loads(text))
-        made = make_server().register_complete(state, answer)
-        check_key(made)
+        created = make_server().register_complete(state, answer)
+        check_key(created)
     except MALFORMED as error:
         raise PasskeyRefused from error
-    check_frame(answer.response.client_data)
+    refuse_other_origin(answer.response.client_data)
     if auth.get_authenticator_by_credential_id(
-        user, made.credential_data.credential_id
+        user, created.credential_data.credential_id
     ):
         raise PasskeyRefused
     return {
@@ -312,13 +326,13 @@ def check_new_passkey(session: SessionBase, user: User, text: str) -> dict[str, 
     }
 
 
-def check_key(made: AuthenticatorData) -> None:
-    """Refuse a public key with which no signature could be checked."""
-    if isinstance(made.credential_data.public_key, UnsupportedKey):
+def check_key(created: AuthenticatorData) -> None:
+    """Refuse a public key if this site could not check its signatures."""
+    if isinstance(created.credential_data.public_key, UnsupportedKey):
         raise ValueError("The algorithm of the key is not supported.")
 
 
-# Whose they are
+# The passkeys of a person
 
 
 def can_use_passkey(user: User) -> bool:
@@ -331,7 +345,7 @@ def can_use_passkey(user: User) -> bool:
 
 @transaction.atomic
 def rename_passkey(passkey: Authenticator, name: str) -> None:
-    """Rename a passkey, without undoing what `note_use()` stores meanwhile."""
+    """Rename a passkey, without overwriting what `record_use()` stores."""
     row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
     row.data["name"] = name
     row.save(update_fields=["data"])

@@ -1,6 +1,6 @@
 """The pages of the second factor, below /admin/second-factor/.
 
-django-allauth's own list has more pages, which this site does not use.
+This replaces django-allauth's own list, which has pages that this site does not use.
 """
 
 from django.urls import path
@@ -24,8 +24,8 @@ from orgadmin.accounts.second_factor.views import (
 )
 from orgadmin.accounts.set_up_link import open_set_up_link_view, set_up_link_view
 
-# django-allauth looks for pages by these names. StepUpMiddleware asks for a recent
-# sign-in on all of them, except those that it names.
+# django-allauth requires these names. StepUpMiddleware requires a recent sign-in on all
+# pages, except those that it names.
 urlpatterns = [
     path("", OwnFactorsView.as_view(), name="mfa_index"),
     path("authenticate/", SecondStepView.as_view(), name="mfa_authenticate"),

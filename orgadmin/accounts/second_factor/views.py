@@ -1,7 +1,7 @@
 """The pages that change one's own second factor, or show one's recovery codes.
 
-They are django-allauth's. When they have changed something, they end the other sessions
-of the person. The audit log says who has changed or seen what.
+These are django-allauth's pages. In addition, each change ends the person's other
+sessions, and the audit log records each change and who has seen recovery codes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FactorChangeView(FormView):
     """Ends the other sessions of a person who changes their second factor."""
 
     event: SecurityEvent
-    kinds: list[str]  # the types of the factors that it adds or removes
+    kinds: list[str]  # the types of the factors that the page adds or removes
 
     @transaction.atomic
     def form_valid(self, form: BaseForm) -> HttpResponse:
@@ -46,19 +46,19 @@ class FactorChangeView(FormView):
         response = super().form_valid(form)
         follow_up(self.event, user, self.find_kinds(), actor=user)
         keep_session(self.request, user)
-        self.note_in_session(self.request)
-        # Devices that the account knew have ended with the sessions.
+        self.update_session(self.request)
+        # The cookies of known devices expired together with the sessions.
         keep_device(response, user, device)
         return response
 
     def find_kinds(self) -> list[str]:
-        """Return the types of the factors, after the change."""
+        """Return the types of the factors that were added or removed."""
         return self.kinds
 
-    def note_in_session(self, request: HttpRequest) -> None:
-        """Note which second factor this session has used.
+    def update_session(self, request: HttpRequest) -> None:
+        """Update the second factor that this session has used.
 
-        If the person has none any more, it counts as a session without one.
+        If the person no longer has a second factor, the session has not used any.
         """
         if not has_second_factor(request.user):
             request.session.pop("second_factor", None)
@@ -75,8 +75,8 @@ class SetUpView(FactorChangeView, ActivateTOTPView):
             "passkeys_available": passkeys.are_available(),
         }
 
-    def note_in_session(self, request: HttpRequest) -> None:
-        # The person has just entered a code of this app.
+    def update_session(self, request: HttpRequest) -> None:
+        # The person has just entered a code from this app.
         app = Authenticator.objects.get(user=request.user, type=App)
         record_second_factor(request.session, app)
 
@@ -93,15 +93,15 @@ class RemoveView(FactorChangeView, DeactivateTOTPView):
 
 
 def list_removed(user: User, kind: str) -> list[str]:
-    """Return what was removed together with a factor of this kind.
+    """Return the types of what was removed with a factor of this type.
 
-    The recovery codes go with the last one.
+    The recovery codes are removed together with the last factor.
     """
     return [kind] if has_second_factor(user) else [kind, RecoveryCodes]
 
 
 def is_last_factor(user: User, factor: Authenticator) -> bool:
-    """Return whether someone has no other second factor than this one."""
+    """Return whether this is the only second factor of a person."""
     others = Authenticator.objects.filter(user=user, type__in=FACTORS)
     return not others.exclude(pk=factor.pk).exists()
 
@@ -112,10 +112,10 @@ class NewRecoveryCodesView(FactorChangeView, GenerateRecoveryCodesView):
 
 
 class RecordedCodesView(TemplateView):
-    """Records who sees recovery codes: each of them is enough instead of the app."""
+    """Records who has seen recovery codes, because each code can replace the app."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        # Answers 404, and records nothing, if there are no codes.
+        # Raises `Http404` if there are no codes, so that nothing is recorded.
         response = super().get(request, *args, **kwargs)
         user = request.user
         record(SecurityEvent.RECOVERY_CODES_VIEWED, user=user, actor=user)
