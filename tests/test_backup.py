@@ -69,10 +69,10 @@ for model in apps.get_models(include_auto_created=True):
 CHECK = """
 from orgadmin.access.audit_log import verify
 from orgadmin.models import Organization, User
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 from orgadmin.records.doctor.key_check import examine_keys
 
-assert not [issue for issue in examine() if issue.is_error]
+assert not [issue for issue in examine_organizations() if issue.is_error]
 assert not list(examine_keys())
 assert not list(verify())
 new = Organization.objects.create(name="Acme")

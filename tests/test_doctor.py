@@ -3,7 +3,7 @@ from django.db import models
 from django.test import TestCase
 
 from orgadmin.models import Organization, OrganizationGroupObjectPermission
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 from tests.factories import create_organization, create_user, grant
 from tests.test_models import InvariantMixin, expected_grants, grants_of
 
@@ -16,7 +16,7 @@ class DoctorTests(InvariantMixin, TestCase):
     def find(self, **options):
         return [
             (issue.kind, issue.organization, issue.is_error)
-            for issue in examine(**options)
+            for issue in examine_organizations(**options)
             if issue.kind != "no active admin"
         ]
 
@@ -28,7 +28,7 @@ class DoctorTests(InvariantMixin, TestCase):
         self.assertEqual([issue for issue in self.find() if issue[2]], [])
 
     def test_healthy_organizations_have_no_issues(self):
-        self.assertEqual(list(examine()), [])
+        self.assertEqual(list(examine_organizations()), [])
 
     def test_missing_permissions_are_granted(self):
         self.acme.group_grants.filter(
@@ -125,7 +125,9 @@ class DoctorTests(InvariantMixin, TestCase):
         for fix in (False, True, False):
             self.assertEqual(set(self.find(fix=fix)), expected)
         without_admin = [
-            issue.organization for issue in examine() if issue.kind == "no active admin"
+            issue.organization
+            for issue in examine_organizations()
+            if issue.kind == "no active admin"
         ]
         self.assertEqual(without_admin, [other])
 
@@ -135,4 +137,4 @@ class DoctorTests(InvariantMixin, TestCase):
         )
         # Two savepoints with their releases, two reads of organizations, eight checks.
         with self.assertNumQueries(14):
-            list(examine())
+            list(examine_organizations())

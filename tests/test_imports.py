@@ -565,8 +565,8 @@ class ConsentTests(TestCase):
         self.assertIn(
             "line 2, column “reviewers”, “anna@example.com”: loses a role. The person"
             " has another role in this organization, and the new one replaces it. The"
-            " person is Admin now, and can then no longer: edit it, view and edit"
-            " confidential fields, manage its people.",
+            " person is Admin now. In the new role, they can no longer: edit it, view"
+            " and edit confidential fields, manage its people.",
             str(caught.exception.problems[0]),
         )
         self.assertIn(acme.admin, anna.groups.all())

@@ -114,15 +114,15 @@ class ChangedMeanwhileTests(TestCase):
 
     def examine_and_change(self, change):
         """Return the kinds of errors that are repaired if something changes first."""
-        repair = doctor.repair
+        repair = doctor.repair_organizations
 
         def change_and_repair(*arguments):
-            with mock.patch.object(doctor, "repair", repair):
+            with mock.patch.object(doctor, "repair_organizations", repair):
                 change()
             return repair(*arguments)
 
-        with mock.patch.object(doctor, "repair", change_and_repair):
-            issues = list(doctor.examine(fix=True))
+        with mock.patch.object(doctor, "repair_organizations", change_and_repair):
+            issues = list(doctor.examine_organizations(fix=True))
         return {issue.kind for issue in issues if issue.is_error}
 
     def find_doctors_events(self):
@@ -142,7 +142,9 @@ class ChangedMeanwhileTests(TestCase):
         self.assertEqual(
             self.find_doctors_events(), [("ada", "left"), ("unlogged", "found")]
         )
-        remaining = [issue for issue in doctor.examine() if issue.is_error]
+        remaining = [
+            issue for issue in doctor.examine_organizations() if issue.is_error
+        ]
         self.assertEqual(remaining, [])
 
     @tag("G8")
@@ -152,7 +154,7 @@ class ChangedMeanwhileTests(TestCase):
         self.assertEqual(len(self.find_doctors_events()), 2)
 
     def repair_all(self):
-        list(doctor.examine(fix=True))
+        list(doctor.examine_organizations(fix=True))
 
     @tag("G8")
     def test_an_organization_that_was_deleted_is_skipped(self):
@@ -197,8 +199,14 @@ class LiveSiteTests(TransactionTestCase):
         with Writers() as writers:
             end = time.monotonic() + self.seconds
             while time.monotonic() < end:
-                found += [issue for issue in doctor.examine(fix=True) if issue.is_error]
-                found += [issue for issue in doctor.examine() if issue.is_error]
+                found += [
+                    issue
+                    for issue in doctor.examine_organizations(fix=True)
+                    if issue.is_error
+                ]
+                found += [
+                    issue for issue in doctor.examine_organizations() if issue.is_error
+                ]
                 found += list(examine_keys(fix=True))
                 self.runs += 1
         self.assertEqual(writers.errors, [])
@@ -207,5 +215,7 @@ class LiveSiteTests(TransactionTestCase):
         self.assertEqual(list(events), [])
         self.assertGreater(writers.changes, WRITERS)
         self.assertGreater(self.runs, 1)
-        remaining = [issue for issue in doctor.examine() if issue.is_error]
+        remaining = [
+            issue for issue in doctor.examine_organizations() if issue.is_error
+        ]
         self.assertEqual(remaining, [])

@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import Organization, User
 from orgadmin.models.look_alikes import KEY_LENGTH, NAME_LOCK, TABLE, make_key
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 
 from .factories import NO_CONTACTS, create_organization, create_superuser, create_user
 from .look_alikes import make_table, write_table
@@ -111,7 +111,9 @@ class OrganizationTests(TestCase):
         create_organization("Acme")
         # As the previous release does, which does not know the column.
         QuerySet.update(Organization.objects.all(), name_key="")
-        self.assertEqual([issue.kind for issue in examine(fix=True)], SEARCH_AND_ADMIN)
+        self.assertEqual(
+            [issue.kind for issue in examine_organizations(fix=True)], SEARCH_AND_ADMIN
+        )
         self.assertEqual(Organization.objects.get().name_key, make_key("Acme"))
 
 

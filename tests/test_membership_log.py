@@ -15,7 +15,7 @@ from orgadmin.access.origin import IMPORT
 from orgadmin.gate.explain import explain
 from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.people import invitations, membership
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 from orgadmin.records.imports.organizations import import_organizations
 
 from .factories import (
@@ -272,18 +272,21 @@ class EachWayTests(TestCase):
         self.watch()
         through.create(user=self.user, group=self.acme.admin)
         self.assertEqual(
-            [issue.kind for issue in examine() if issue.is_error], ["membership log"]
+            [issue.kind for issue in examine_organizations() if issue.is_error],
+            ["membership log"],
         )
-        list(examine(fix=True))
+        list(examine_organizations(fix=True))
         self.assert_row("found", by="")
         self.watch(self.acme.admin)
         through.all().delete()
         self.assertEqual(
-            [issue.kind for issue in examine(fix=True) if issue.is_error],
+            [issue.kind for issue in examine_organizations(fix=True) if issue.is_error],
             ["membership log"],
         )
         self.assert_row("left", by="")
-        self.assertEqual([issue for issue in examine() if issue.is_error], [])
+        self.assertEqual(
+            [issue for issue in examine_organizations() if issue.is_error], []
+        )
 
     def test_a_change_that_changes_nothing_leaves_no_row(self):
         self.watch(self.acme.admin)
@@ -554,7 +557,7 @@ class ReplayTests(TestCase):
         for moment, members in moments:
             self.assertEqual(told(moment), members)
         self.assertEqual(told(moments[0][0] - datetime.timedelta(days=1)), set())
-        self.assertFalse([issue for issue in examine() if issue.is_error])
+        self.assertFalse([issue for issue in examine_organizations() if issue.is_error])
 
 
 class DayTests(TestCase):

@@ -16,7 +16,7 @@ from orgadmin.models import (
     OrganizationGroupObjectPermission,
     User,
 )
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 from tests.factories import create_organization, create_user
 from tests.migrating import DATA_STEPS, migrate, models_at
 from tests.migration_case import MigrationCase
@@ -92,7 +92,9 @@ class LedgerAndHistoryTests(MigrationCase):
                 ("found", "anna", "Acme"),
             )
             self.assertEqual(acme.history.get().name, "Acme")
-            self.assertFalse([issue for issue in examine() if issue.is_error])
+            self.assertFalse(
+                [issue for issue in examine_organizations() if issue.is_error]
+            )
             self.run_again("0014", "0015")
             self.run_again("0012", "0013")
             self.assertEqual(MembershipEvent.objects.count(), 1)

@@ -8,7 +8,7 @@ from django.test import TestCase, tag
 
 from orgadmin.access.roles import PERMISSIONS
 from orgadmin.models import Organization, OrganizationGroupObjectPermission, User
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 
 from .factories import create_organization, create_superuser, create_user, grant
 
@@ -236,7 +236,7 @@ class BulkCreateTests(TestCase):
             (other.name, Organization.objects.count(), Group.objects.count()),
             ("Somebody else's", 3, 6),
         )
-        self.assertFalse([issue for issue in examine() if issue.is_error])
+        self.assertFalse([issue for issue in examine_organizations() if issue.is_error])
 
 
 class KeysTests(TestCase):

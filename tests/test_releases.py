@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection
 from django.test import TransactionTestCase
 
 from orgadmin.models import Organization
-from orgadmin.records.doctor.doctor import examine
+from orgadmin.records.doctor.doctor import examine_organizations
 from tests.migrating import migrate
 from tests.migration_case import MigrationCase
 from tests.releases import (
@@ -154,7 +154,7 @@ class LateRowTests(MigrationCase):
             f"Acme {early + 2} Admin",
             f"Acme {early + 3} Admin",
         )
-        self.assertFalse([issue for issue in examine() if issue.is_error])
+        self.assertFalse([issue for issue in examine_organizations() if issue.is_error])
 
     def assert_group_names(self, *expected):
         organizations = Organization.objects.order_by("pk")

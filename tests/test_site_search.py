@@ -7,7 +7,7 @@ from django.test import SimpleTestCase, TestCase, tag
 from django.test.utils import CaptureQueriesContext
 
 from orgadmin.models import AuditEvent, Contact, Organization
-from orgadmin.records.marking import mark
+from orgadmin.records.marking import mark_matches
 from orgadmin.records.search import MAX_HITS
 
 from .factories import create_organization, create_superuser, create_user
@@ -35,16 +35,16 @@ class MarkingTests(SimpleTestCase):
         }
         for (text, word), expected in examples.items():
             with self.subTest(text, word=word):
-                self.assertEqual(join(mark(text, [word])), expected)
+                self.assertEqual(join(mark_matches(text, [word])), expected)
 
     def test_marks_several_words(self):
         self.assertEqual(
-            join(mark("One two three", ["three", "on"])), "[On]e two [three]"
+            join(mark_matches("One two three", ["three", "on"])), "[On]e two [three]"
         )
 
     def test_cuts_a_long_text_around_the_first_match(self):
         text = "x" * 500 + "needle" + "y" * 500
-        cut = join(mark(text, ["needle"]))
+        cut = join(mark_matches(text, ["needle"]))
         self.assertIn("x[needle]y", cut)
         self.assertTrue(cut.startswith("…x"))
         self.assertTrue(cut.endswith("y…"))

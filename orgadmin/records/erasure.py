@@ -469,7 +469,7 @@ class Erasure:
         by_person = Q(user_key=self.user.pk)
         keys = self._change_entries(KeptLogEntry, by_person, contact_names)
         self._report_texts(
-            _("Texts in what deleted accounts did (IDs of entries)"), keys
+            _("Texts in the admin log of deleted accounts (IDs of entries)"), keys
         )
 
     def _change_entries(
@@ -566,7 +566,7 @@ class Erasure:
             for name, text in zip(fields, texts, strict=True):
                 replaced = self.names.replace(text, words)
                 if replaced != text:
-                    changed[name] = cut(replaced, model, name)
+                    changed[name] = cut_to_field(replaced, model, name)
             if not changed:
                 continue
             keys.add(pk)
@@ -588,7 +588,7 @@ class Erasure:
                 # A pseudonym is not an email address.
                 changed[name] = ""
                 if name != "email":
-                    changed[name] = cut(replaced, type(row), name)
+                    changed[name] = cut_to_field(replaced, type(row), name)
         return changed
 
     def _record(self) -> None:
@@ -704,7 +704,7 @@ def names_in_entries(words: Iterable[str]) -> Q:
     )
 
 
-def cut(text: str, model: type[models.Model], name: str) -> str:
+def cut_to_field(text: str, model: type[models.Model], name: str) -> str:
     """Return as much of a text as the field can store."""
     limit = getattr(model._meta.get_field(name), "max_length", None)
     return text[:limit]

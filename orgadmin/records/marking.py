@@ -21,7 +21,7 @@ class Part:
     is_match: bool
 
 
-def mark(text: str, words: Collection[str]) -> list[Part]:
+def mark_matches(text: str, words: Collection[str]) -> list[Part]:
     """Split a text into parts that match one of the normalized words, and other parts.
 
     A long text is cut to the part around the first match.

@@ -588,20 +588,20 @@ def export_person(
 
 def write_json(person: Person) -> Iterator[str]:
     yield "{"
-    yield f'"format": {encode(FORMAT)},'
-    yield f'"exported_at": {encode(timezone.now())},'
+    yield f'"format": {encode_json(FORMAT)},'
+    yield f'"exported_at": {encode_json(timezone.now())},'
     for name, list_rows in SECTIONS.items():
-        yield f"{encode(name)}: ["
+        yield f"{encode_json(name)}: ["
         separator = ""
         for row in list_rows(person):
-            yield f"{separator}{encode(row)}"
+            yield f"{separator}{encode_json(row)}"
             separator = ", "
         yield "],"
-    yield f'"account": {encode(make_account_row(person))}'
+    yield f'"account": {encode_json(make_account_row(person))}'
     yield "}"
 
 
-def encode(value: Any) -> str:
+def encode_json(value: Any) -> str:
     """Return JSON that is safe to print on a terminal."""
     text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=True)
     # JSON does not escape this control character.

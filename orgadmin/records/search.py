@@ -25,7 +25,7 @@ from django.utils.text import smart_split, unescape_string_literal
 
 from orgadmin.models import Contact, Organization, User
 from orgadmin.models.fields import normalize
-from orgadmin.records.marking import Part, mark
+from orgadmin.records.marking import Part, mark_matches
 
 # The maximum number of rows of each model that a search finds
 MAX_HITS = 6
@@ -358,7 +358,9 @@ def contains_all(fields: Collection[str], words: Iterable[str], lookup: str) -> 
 def describe_organization(row: Any, words: Collection[str]) -> Hit:
     """Return a hit for an organization. Its address is shown only if it matches."""
     fields = [make_field(row, "reference", words)]
-    address = FoundField(get_label(row, "address"), mark(row.address_start, words))
+    address = FoundField(
+        get_label(row, "address"), mark_matches(row.address_start, words)
+    )
     if address.is_match:
         fields.append(address)
     return Hit(row, make_field(row, "name", words), remove_empty(fields))
@@ -366,7 +368,7 @@ def describe_organization(row: Any, words: Collection[str]) -> Hit:
 
 def describe_contact(row: Contact, words: Collection[str]) -> Hit:
     organization = FoundField(
-        get_label(row, "organization"), mark(row.organization.name, words)
+        get_label(row, "organization"), mark_matches(row.organization.name, words)
     )
     fields = [
         organization,
@@ -386,7 +388,9 @@ def describe_person(row: User, words: Collection[str]) -> Hit:
 
 
 def make_field(row: models.Model, name: str, words: Collection[str]) -> FoundField:
-    return FoundField(get_label(row, name), mark(getattr(row, name) or "", words))
+    return FoundField(
+        get_label(row, name), mark_matches(getattr(row, name) or "", words)
+    )
 
 
 def get_label(row: models.Model, name: str) -> Any:

@@ -16,7 +16,7 @@ from orgadmin.records.doctor.company_check import (
     UNKNOWN_REFERENCE,
     examine_mapped_roles,
 )
-from orgadmin.records.doctor.doctor import Issue, examine
+from orgadmin.records.doctor.doctor import Issue, examine_organizations
 from orgadmin.records.doctor.ends_check import OTHER_GROUP, examine_ends
 from orgadmin.records.doctor.key_check import REUSED, examine_keys
 from orgadmin.records.doctor.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
@@ -27,10 +27,10 @@ from orgadmin.records.encryption import examine_second_factors
 # How many issues of each kind are printed. The others are only counted.
 SHOWN = 20
 
-# The sequences are raised first, because `examine` may create groups.
+# The sequences are raised first, because `examine_organizations` may create groups.
 EXAMINATIONS = (
     examine_keys,
-    examine,
+    examine_organizations,
     examine_names,
     examine_second_factors,
     examine_audit_log,

@@ -112,7 +112,7 @@ def find_last_end(ends: Sequence[datetime | None]) -> datetime | None:
     return max(known) if known and len(known) == len(ends) else None
 
 
-def examine(*, fix: bool = False) -> Iterator[Issue]:
+def examine_organizations(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the errors and notes about all organizations.
 
     With `fix`, errors are repaired before they are yielded. Each batch is examined in a
@@ -133,7 +133,7 @@ def examine(*, fix: bool = False) -> Iterator[Issue]:
             issues = examination.run()
         if fix:
             errors = [issue for issue in issues if issue.is_error]
-            yield from repair(errors, examination.unlogged_users)
+            yield from repair_organizations(errors, examination.unlogged_users)
             issues = [issue for issue in issues if not issue.is_error]
         yield from issues
         last_pk = batch[-1].pk
@@ -161,7 +161,9 @@ def read_snapshot() -> Iterator[None]:
         yield
 
 
-def repair(errors: Sequence[Issue], user_pks: Collection[int]) -> list[Issue]:
+def repair_organizations(
+    errors: Sequence[Issue], user_pks: Collection[int]
+) -> list[Issue]:
     """Repair the organizations that the errors are about, and return what was repaired.
 
     `user_pks` are users whose memberships differ from the membership log.
@@ -307,7 +309,7 @@ class BatchExamination:
                     outdated[role] = group.pk
                 else:
                     text = f"its group “{group}” was renamed by hand"
-                    issues.append(note("renamed group", text, organization))
+                    issues.append(make_note("renamed group", text, organization))
             if self.fix and outdated:
                 give_generated_names(organization, outdated, using="default")
         return issues
@@ -416,7 +418,7 @@ class BatchExamination:
         changes = []
         for key, member in unlogged.items():
             if self.fix and key.user_pk not in self.locked_users:
-                # `repair()` locks this person next, and then runs the check again.
+                # `repair_organizations()` locks this person next, and checks again.
                 continue
             organization = self.by_pk[key.organization_pk]
             text = (
@@ -487,7 +489,7 @@ class BatchExamination:
             ends_of_admins = ends[getattr(organization, ADMIN.attname)]
             number = len(ends_of_admins)
             if organization.admins_end_at != find_last_end(ends_of_admins):
-                text = "its lists have another day on which its last admin leaves"
+                text = "its lists show the wrong end of the last admin's access"
                 issues.append(Issue(_("end of admins"), text, organization))
             if organization.active_admins != number:
                 text = (
@@ -510,7 +512,7 @@ class BatchExamination:
             "content_object", "permission__codename", "user__username"
         ):
             text = f"the user “{username}” has {name}"
-            notes.append(note("personal permission", text, self.by_pk[pk]))
+            notes.append(make_note("personal permission", text, self.by_pk[pk]))
         return notes
 
     def _note_other_groups(self) -> list[Issue]:
@@ -523,7 +525,7 @@ class BatchExamination:
             "content_object", "permission__codename", "group__name"
         ):
             text = f"the group “{group_name}” has {name}"
-            notes.append(note("permission of another group", text, self.by_pk[pk]))
+            notes.append(make_note("permission of another group", text, self.by_pk[pk]))
         return notes
 
     def _note_members(self) -> list[Issue]:
@@ -534,18 +536,20 @@ class BatchExamination:
         for organization in self.organizations:
             if getattr(organization, ADMIN.attname) not in active_group_ids:
                 text = "nobody looks after it"
-                notes.append(note("no active admin", text, organization))
+                notes.append(make_note("no active admin", text, organization))
         for member in members:
             if not member.is_active:
                 text = (
                     f"{member.username} is in its {member.owner.role.key} group, but"
                     " cannot sign in"
                 )
-                notes.append(note("inactive member", text, member.owner.organization))
+                notes.append(
+                    make_note("inactive member", text, member.owner.organization)
+                )
         return notes
 
 
-def note(kind: str, text: str, organization: Organization) -> Issue:
+def make_note(kind: str, text: str, organization: Organization) -> Issue:
     """Return an issue that is not an error, but worth knowing."""
     return Issue(kind, text, organization, is_error=False)
 

@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.feed.audit_events import read_audit_events
-from orgadmin.records.feed.entries import Entry, Row, is_one_action, join
+from orgadmin.records.feed.entries import Entry, Row, is_one_action, join_parts
 from orgadmin.records.feed.field_changes import read_records
 from orgadmin.records.feed.log_entries import read_log_entries
 from orgadmin.records.feed.membership_events import read_events
@@ -135,7 +135,7 @@ def read_page(
         is_same = bool(actions) and is_one_action(actions[-1][0], row.entry)
         is_full = len(actions) == size and not is_same
         if is_full or number == MAX_ROWS:
-            entries = [join(parts) for parts in actions]
+            entries = [join_parts(parts) for parts in actions]
             entries[-1] = replace(entries[-1], has_more=is_same)
             return Page(entries, position)
         if is_same:
@@ -143,7 +143,7 @@ def read_page(
         else:
             actions.append([row.entry])
         position = replace(position, **{row.log: row.key})
-    return Page([join(parts) for parts in actions], None)
+    return Page([join_parts(parts) for parts in actions], None)
 
 
 def merge_logs(

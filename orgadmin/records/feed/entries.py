@@ -67,7 +67,7 @@ def is_one_action(newer: Entry, older: Entry) -> bool:
     return newer.at - older.at <= MAX_TIME_BETWEEN_PARTS
 
 
-def join(parts: Sequence[Entry]) -> Entry:
+def join_parts(parts: Sequence[Entry]) -> Entry:
     """Combine the parts of one action, newest first, into one entry."""
     newest = parts[0]
     if len(parts) == 1:

@@ -112,7 +112,7 @@ NO_END = frozenset(
 
 
 @lru_cache(maxsize=1_000)  # Thousands of rows have the same few words.
-def fold(text: str) -> str:
+def fold_word(text: str) -> str:
     """Return a normal form, which is the same for different spellings of a word."""
     return re.sub(r"[\W_]", "", normalize(text))
 
@@ -122,25 +122,27 @@ def find_roles() -> dict[str, Role]:
     roles = {role.key: role for role in ROLES}
     for key, words in ROLE_WORDS.items():
         for word in words:
-            roles[fold(word)] = ROLES_BY_KEY[key]
+            roles[fold_word(word)] = ROLES_BY_KEY[key]
     return roles
 
 
 def find_titles() -> dict[str, str]:
     """Return {folded title: what the column contains}."""
-    titles = {fold(name): name for name in COLUMNS if name != "id"}
+    titles = {fold_word(name): name for name in COLUMNS if name != "id"}
     for name, known in TITLES.items():
         for title in known:
-            titles[fold(title)] = name
+            titles[fold_word(title)] = name
     return titles
 
 
 KNOWN_ROLES = find_roles()
 KNOWN_TITLES = find_titles()
 KNOWN_SECOND_TITLES = {
-    fold(title): name for name, titles in SECOND_TITLES.items() for title in titles
+    fold_word(title): name for name, titles in SECOND_TITLES.items() for title in titles
 }
-FOLDED_ORGANIZATION_TITLES = frozenset(fold(title) for title in ORGANIZATION_TITLES)
+FOLDED_ORGANIZATION_TITLES = frozenset(
+    fold_word(title) for title in ORGANIZATION_TITLES
+)
 
 
 def find_role(word: str) -> Role | None:
@@ -148,7 +150,7 @@ def find_role(word: str) -> Role | None:
 
     Returns None if the word is unknown.
     """
-    folded = fold(word)
+    folded = fold_word(word)
     if folded in KNOWN_ROLES:
         return KNOWN_ROLES[folded]
-    return next((role for role in ROLES if fold(str(role.label)) == folded), None)
+    return next((role for role in ROLES if fold_word(str(role.label)) == folded), None)

@@ -15,7 +15,7 @@ from orgadmin.records.imports.people_columns import (
     FOLDED_ORGANIZATION_TITLES,
     KNOWN_SECOND_TITLES,
     KNOWN_TITLES,
-    fold,
+    fold_word,
 )
 from orgadmin.records.imports.problems import FileRefused, ImportProblem
 
@@ -28,15 +28,15 @@ class PeopleTitleReader(TitleReader):
 
     @staticmethod
     def fold(title: str) -> str:
-        return fold(title)
+        return fold_word(title)
 
     @staticmethod
     def find_known(title: str) -> str | None:
-        return KNOWN_TITLES.get(fold(title))
+        return KNOWN_TITLES.get(fold_word(title))
 
     @staticmethod
     def find_second(title: str) -> str | None:
-        return KNOWN_SECOND_TITLES.get(fold(title))
+        return KNOWN_SECOND_TITLES.get(fold_word(title))
 
     def is_header(self, record: Record) -> bool:
         return any(self.find_field(title) == "email" for title in record.cells)
@@ -62,7 +62,7 @@ class PeopleTitleReader(TitleReader):
         """Raise `FileRefused` for a file of organizations."""
         if "role" in found or "role" in self.chosen:
             return
-        folded = {fold(title) for title in record.cells}
+        folded = {fold_word(title) for title in record.cells}
         if folded & FOLDED_ORGANIZATION_TITLES and "first_name" not in found:
             message = _(
                 "This is a file of organizations, not of people. If each line is a"

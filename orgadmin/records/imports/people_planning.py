@@ -365,7 +365,7 @@ def is_same_text(first: str, second: str) -> bool:
 def explain_missing(key: OrganizationKey, stored: StoredPeople) -> str:
     """Return the message if no organization has the key in a row."""
     if key.pk is not None:
-        return _("There is no such organization any more.")
+        return _("This organization no longer exists.")
     almost_same = stored.almost_same_references.get((key.reference or "").lstrip("0"))
     if not almost_same:
         return _("No organization has this reference.")

@@ -34,7 +34,7 @@ def find_cell_warnings(
         new_value = row.values[name] or ""
         for suspicion in compare_values(name, old_value or "", new_value):
             title = header.find_title(name)
-            detail = _("The present value is “%s”.") % printable(old_value)
+            detail = _("The current value is “%s”.") % printable(old_value)
             warnings.append(
                 ImportWarning(suspicion, row.line, title, new_value, name, detail)
             )
@@ -89,7 +89,10 @@ def find_lost_roles(
 
 def describe_lost(role: Role, permissions: Iterable[str]) -> str:
     """Return what a person with a role can no longer do without these permissions."""
-    text = _("The person is %(role)s now, and can then no longer: %(permissions)s.")
+    text = _(
+        "The person is %(role)s now. In the new role, they can no longer:"
+        " %(permissions)s."
+    )
     labels = [str(PERMISSIONS[permission]) for permission in permissions]
     return text % {"role": role.label, "permissions": ", ".join(labels)}
 

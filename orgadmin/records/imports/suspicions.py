@@ -71,14 +71,14 @@ TWO_EMAILS = Suspicion(
 LOST_ZEROS = Suspicion(
     gettext_lazy("lost zeros"),
     gettext_lazy(
-        "The present value is the same number, but begins with a zero or a plus sign."
+        "The current value is the same number, but begins with a zero or a plus sign."
         " Format the column as text in the spreadsheet, and enter the number again."
     ),
 )
 FAR_LONGER = Suspicion(
     gettext_lazy("far longer"),
     gettext_lazy(
-        "This is far longer than the present value. Make sure that it belongs here."
+        "This is far longer than the current value. Make sure that it belongs here."
     ),
 )
 INVISIBLE = Suspicion(

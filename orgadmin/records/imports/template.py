@@ -113,7 +113,8 @@ PEOPLE = ImportTemplate(
             " by name” when you upload the file."
         ),
         "organization": gettext_lazy(
-            "The name of the organization. Beside a reference, it is only compared."
+            "The name of the organization. If there is also a reference, the import"
+            " only checks that the name matches."
         ),
         "role": gettext_lazy("“admin” or “reviewer”. Required."),
         "until": gettext_lazy(
