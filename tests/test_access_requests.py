@@ -420,7 +420,7 @@ class AnswerTests(RequestCase):
 
     def test_the_worker_deletes_requests_of_long_ago(self):
         recent = self.ask(create_user("bob"))
-        self.asked.asked_at = timezone.now() - access_requests.KEPT
+        self.asked.asked_at = timezone.now() - access_requests.KEPT_FOR
         self.asked.save()
         with mock.patch.object(access_requests, "BATCH", 1):
             self.assertEqual(delete_old_requests(), 1)

@@ -609,7 +609,7 @@ class CarryOutTests(BulkMixin, TestCase):
     def test_everyone_gets_one_mail(self):
         changes = [
             GiveRole([self.bert], [self.beta, self.gamma], ADMIN),
-            ReplacePerson(self.anna, self.tom, ends=True),
+            ReplacePerson(self.anna, self.tom, ends_old_roles=True),
             EndAccess([self.bert, self.tom], offboards=False),
         ]
         for change in changes:
@@ -652,7 +652,7 @@ class ConcurrencyTests(TransactionTestCase):
         organizations = [create_organization(f"No {n}") for n in range(5)]
         anna = create_user("anna", admin_of=organizations)
         bert = create_user("bert")
-        replacing = ReplacePerson(anna, bert, ends=True)
+        replacing = ReplacePerson(anna, bert, ends_old_roles=True)
         ending = EndAccess([anna], offboards=False)
         seen_first = make_plan(replacing).digest
         seen_second = make_plan(ending).digest
@@ -769,7 +769,7 @@ class JobTests(BulkMixin, TestCase):
 
     def test_other_kinds_are_stored_and_made_as_they_were(self):
         for change in (
-            ReplacePerson(self.anna, self.bert, ends=True),
+            ReplacePerson(self.anna, self.bert, ends_old_roles=True),
             EndAccess([self.anna, self.tom], offboards=True),
             GiveRole([self.bert], [self.gamma, self.acme], REVIEWER),
             GiveRole([self.bert], [self.gamma], ADMIN, timezone.now()),

@@ -312,6 +312,6 @@ class StaffPageTests(TiesCase):
         self.come(sub="old")
         self.refuse_another("first")
         self.refuse_another("second")
-        with mock.patch.object(company_accounts, "READ", 1):
+        with mock.patch.object(company_accounts, "MAX_READ", 1):
             page = self.staff.get(self.page)
         self.assertContains(page, "Move the link to", count=1)

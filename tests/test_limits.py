@@ -36,7 +36,7 @@ from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import WINDOW
 from orgadmin.models.user import UncountedAttempt
 from orgadmin.people import invitations
-from orgadmin.people.message import make_harmless
+from orgadmin.people.message import escape_for_mail
 from orgadmin.records import batches, history
 from tests.factories import (
     ADMIN,
@@ -789,7 +789,7 @@ class NastyNameTests(TestCase):
             "Müller: Söhne",
             "株式会社",
         ):
-            self.assertEqual(make_harmless(name), name)
+            self.assertEqual(escape_for_mail(name), name)
 
 
 class HistoryMemoryTests(TestCase):

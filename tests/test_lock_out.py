@@ -172,7 +172,7 @@ class LinkTests(LockOutCase):
     @tag("H11")
     def test_it_works_once_also_if_the_mail_is_sent_twice(self):
         event = AuditEvent.objects.get(event="locked out")
-        second = lock_out.make_path(event, self.ada, "ada@example.com")
+        second = lock_out.make_link_path(event, self.ada, "ada@example.com")
         self.use_link()
         self.assert_dead(second)
 
@@ -333,7 +333,7 @@ class MailTests(LockOutCase):
                 event = AuditEvent(
                     event="locked out", user_key=user.pk, details={"kind": kind}, pk=7
                 )
-                path = lock_out.make_path(event, user, user.email)
+                path = lock_out.make_link_path(event, user, user.email)
                 self.assertEqual(bool(path), has_link)
 
     @tag("H11")
@@ -344,10 +344,12 @@ class MailTests(LockOutCase):
             details={"kind": "sign-in"},
             pk=7,
         )
-        self.assertTrue(lock_out.make_path(event, self.ada, "ada@example.com"))
-        self.assertEqual(lock_out.make_path(event, self.ada, "old@example.com"), "")
+        self.assertTrue(lock_out.make_link_path(event, self.ada, "ada@example.com"))
+        self.assertEqual(
+            lock_out.make_link_path(event, self.ada, "old@example.com"), ""
+        )
         eve = create_user("eve", email="ada2@example.com")
-        self.assertEqual(lock_out.make_path(event, eve, "ada2@example.com"), "")
+        self.assertEqual(lock_out.make_link_path(event, eve, "ada2@example.com"), "")
 
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time")
@@ -362,7 +364,7 @@ class TogetherTests(TransactionTestCase):
                 details={"kind": "sign-in"},
                 pk=number,
             )
-            link = lock_out.make_path(event, ada, ada.email)
+            link = lock_out.make_link_path(event, ada, ada.email)
             with ThreadPoolExecutor(4) as pool:
                 statuses = sorted(pool.map(self.use, [link] * 4))
             self.assertEqual(statuses, [200, 200, 200, 302])

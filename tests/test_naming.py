@@ -4,7 +4,7 @@ from django.test import TestCase, tag
 
 from orgadmin.models import User
 from orgadmin.models.naming import mark_namesakes
-from orgadmin.people.namesakes import mark_namesakes_among_members
+from orgadmin.people.find_namesakes import mark_namesakes_among_members
 from tests.factories import (
     REVIEWER,
     create_organization,

@@ -47,11 +47,11 @@ from orgadmin.people import (
 from orgadmin.people.mail import tell_member
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.worker import (
-    KEPT,
+    KEPT_FOR,
     LEASE,
     MAX_ATTEMPTS,
     PAUSES,
-    WORKER_KEPT,
+    WORKER_KEPT_FOR,
     Worker,
     run_task,
 )
@@ -410,10 +410,10 @@ class WorkerTests(OutboxMixin, TestCase):
 
     def test_mail_that_was_given_up_is_deleted_after_a_month(self):
         self.give_up()
-        DBTaskResult.objects.update(finished_at=timezone.now() - KEPT)
-        MailWorker.objects.update(seen_at=timezone.now() - WORKER_KEPT)
+        DBTaskResult.objects.update(finished_at=timezone.now() - KEPT_FOR)
+        MailWorker.objects.update(seen_at=timezone.now() - WORKER_KEPT_FOR)
         worker = Worker()
-        worker.report()
+        worker.send_heartbeat()
         worker.do_periodic_work()
         self.assertEqual(DBTaskResult.objects.count(), 0)
         self.assertEqual(MailWorker.objects.get().name, worker.name)
@@ -500,7 +500,7 @@ class TroubleTests(OutboxMixin, TestCase):
 
     @tag("J3")
     def test_a_stopped_worker(self):
-        MailWorker.objects.update(seen_at=timezone.now() - unsent.SILENT)
+        MailWorker.objects.update(seen_at=timezone.now() - unsent.MAX_SILENCE)
         self.assert_trouble("no worker is running")
         MailWorker.objects.all().delete()
         self.assert_trouble("no worker is running")
@@ -509,7 +509,7 @@ class TroubleTests(OutboxMixin, TestCase):
     def test_mail_that_waits_for_a_long_time(self):
         self.invite()
         self.assertNotIn(PAGE, self.read_main())
-        DBTaskResult.objects.update(enqueued_at=timezone.now() - unsent.LATE)
+        DBTaskResult.objects.update(enqueued_at=timezone.now() - unsent.LATE_AFTER)
         self.assert_trouble("waiting to be sent")
 
     @tag("J3")
@@ -544,8 +544,8 @@ class TroubleTests(OutboxMixin, TestCase):
     def test_the_doctor_says_what_to_do(self):
         self.give_up()
         self.invite("late@example.com")
-        DBTaskResult.objects.update(enqueued_at=timezone.now() - unsent.LATE)
-        MailWorker.objects.update(seen_at=timezone.now() - unsent.SILENT)
+        DBTaskResult.objects.update(enqueued_at=timezone.now() - unsent.LATE_AFTER)
+        MailWorker.objects.update(seen_at=timezone.now() - unsent.MAX_SILENCE)
         for options in ([], ["--fix"]):
             status, text = run_doctor(*options)
             self.assertEqual(status, 1)

@@ -30,7 +30,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.organization import is_incomplete
 from orgadmin.people.ends import loses_last_admin
-from orgadmin.people.namesakes import find_named_members
+from orgadmin.people.find_namesakes import find_named_members
 from orgadmin.records.search import OTHER_SCANS
 
 from .factories import create_organization, create_superuser, create_user

@@ -267,11 +267,11 @@ class CancellingTests(ReviewTestCase):
         cancel(review, actor=self.root)
         staff = review.sections.get(organization_key=None)
         for close in (
-            review_schedule.close_left,
+            review_schedule.close_items_of_leavers,
             review_schedule.close_archived,
             review_due.close_unconfirmed,
         ):
-            with mock.patch.object(review_due, "TURN", 0), transaction.atomic():
+            with mock.patch.object(review_due, "MAX_TURN", 0), transaction.atomic():
                 close(review)
         review_due.close_other_paths(staff.pk)
         self.assertFalse(ReviewDecision.objects.exists())

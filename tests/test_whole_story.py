@@ -29,7 +29,7 @@ from orgadmin.models.guards import LastAdminError
 from orgadmin.people import access_requests, archive, invitations
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.expiry import remove_ended_memberships
-from orgadmin.people.held_roles import find_owners
+from orgadmin.people.held_roles import find_group_owners
 from orgadmin.people.membership import EndInThePast, change_roles
 from orgadmin.people.offboarding import offboard
 from orgadmin.people.review_decisions import Decision, decide
@@ -287,7 +287,7 @@ class StoryTests(TestCase):
     def read_rows(self):
         """Return {(user ID, organization ID, role)} of memberships that count."""
         rows = Membership.objects.current().exclude(user__username="root")
-        owners = find_owners(rows.values("group"))
+        owners = find_group_owners(rows.values("group"))
         return {
             (
                 row.user_id,

@@ -234,13 +234,13 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         even for superusers, because archived organizations have no sources. For staff,
         Django runs more queries to load their permissions.
         """
-        sources_of: dict[tuple[int, int], Sources] = {}
+        sources_by_pks: dict[tuple[int, int], Sources] = {}
         if not users or not pks:
-            return sources_of
+            return sources_by_pks
         for user in users:
             everywhere = find_sources_everywhere(user)
             for pk in pks:
-                sources_of[user.pk, pk] = {
+                sources_by_pks[user.pk, pk] = {
                     permission: [*sources] for permission, sources in everywhere.items()
                 }
         user_pks = [user.pk for user in users if not user.is_superuser]
@@ -257,12 +257,12 @@ class RuleQuerySet(models.QuerySet["Organization"]):
                 source = PermissionSource(SourceKind.USER)
             else:
                 source = PermissionSource(SourceKind.GROUP, group_id, end)
-            sources = sources_of[user_pk, pk].setdefault(by_codename[name], [])
+            sources = sources_by_pks[user_pk, pk].setdefault(by_codename[name], [])
             sources.append(source)
         for user in users:
             for pk in archived:
-                sources_of[user.pk, pk] = {}
-        return sources_of
+                sources_by_pks[user.pk, pk] = {}
+        return sources_by_pks
 
     def find_viewers(self, pk: int) -> models.QuerySet[User]:
         """Return the users who may view an organization: the reverse of `permitted()`.

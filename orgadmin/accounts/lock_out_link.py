@@ -42,7 +42,7 @@ def lock_out_link_view(request: HttpRequest, token: str) -> HttpResponse:
 @transaction.atomic
 def use_link(link: Link) -> bool:
     """Use the link up, and record it. Returns False if it was used before."""
-    if not lock_out.use(link):
+    if not lock_out.use_link(link):
         return False
     record(SecurityEvent.LOCK_OUT_LINK_USED, user=link.user, actor=link.user)
     return True

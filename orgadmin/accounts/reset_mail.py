@@ -44,7 +44,7 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
     person = mail.find_recipient(user)
     if person is None or not person.has_usable_password():
         return
-    ours = {
+    trusted_values = {
         "link": settings.BASE_URL + make_reset_path(person),
         # Shown unchanged, so that people can type it. Usernames contain neither spaces
         # nor slashes, so they cannot contain a link.
@@ -55,7 +55,7 @@ def send_reset_link(context: TaskContext, *, user: int, language: str) -> None:
         to=person.email,
         recipient=person,
         language=language,
-        ours=ours,
+        trusted_values=trusted_values,
     )
     outbox.deliver(message, context)
 
@@ -67,7 +67,7 @@ def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None
     if person is None or person.has_usable_password():
         return
     # All values come from the settings.
-    ours = {
+    trusted_values = {
         "link": settings.BASE_URL + reverse("admin:login"),
         "buttons": list_buttons(person),
         "contact": settings.ACCESS_CONTACT,
@@ -77,7 +77,7 @@ def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None
         to=person.email,
         recipient=person,
         language=language,
-        ours=ours,
+        trusted_values=trusted_values,
     )
     outbox.deliver(message, context)
 

@@ -1,1 +1,1 @@
-"""The answers of the access rule for one request, and the reasons for them."""
+"""The access rule's answers for one request, and explanations of them."""

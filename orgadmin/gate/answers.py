@@ -1,4 +1,4 @@
-"""The answers of the access rule, remembered during one request."""
+"""The gate: asks the access rule, and remembers its answers during one request."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Gate:
     """Answers what one user may do, and remembers the answers.
 
-    A gate is used for one request only. The next request asks the rule again, so a
-    change of someone's access takes effect at once.
+    A gate is used for only one request. The next request asks the rule again, so that
+    changes of a person's access take effect at once.
     """
 
     def __init__(self, user: Visitor) -> None:
@@ -54,30 +54,30 @@ class Gate:
     def permissions_on(self, pk: int) -> frozenset[str]:
         """Return the user's permissions on one organization.
 
-        Asks the rule only once for each organization.
+        Asks the rule only once per organization.
         """
         if pk not in self._permissions:
             self._permissions[pk] = Organization.objects.permissions_on(self.user, pk)
         return self._permissions[pk]
 
     def learn(self, pks: Collection[int]) -> None:
-        """Ask the rule about several organizations at once. Runs one query."""
+        """Load the answers for several organizations with one query."""
         unknown = [pk for pk in pks if pk not in self._permissions]
         if unknown:
             self.find_sources(unknown)
 
     def find_sources(self, pks: Collection[int]) -> dict[int, Sources]:
-        """Return {organization ID: why the user has which permission there}.
+        """Return {organization ID: {permission: its sources}}.
 
-        Remembers the permissions. Runs one query.
+        Also remembers the permissions. Runs one query.
         """
         if not isinstance(self.user, User) or not self.user.is_active:
             return {pk: {} for pk in pks}
         found = Organization.objects.find_sources([self.user], pks)
-        sources_of = {pk: found[self.user.pk, pk] for pk in pks}
-        for pk, sources in sources_of.items():
+        sources_by_organization = {pk: found[self.user.pk, pk] for pk in pks}
+        for pk, sources in sources_by_organization.items():
             self._permissions[pk] = get_effective_permissions(sources)
-        return sources_of
+        return sources_by_organization
 
     @cached_property
     def permissions_everywhere(self) -> frozenset[str]:
@@ -94,17 +94,17 @@ class Gate:
             return True
         if any(permission in known for known in self._permissions.values()):
             return True
-        # "change" implies "view", and pages ask for both. So asking for "change" first
-        # answers both questions in one query if the user is an admin somewhere.
+        # "change" implies "view", and pages need both answers. If the user is an admin
+        # of any organization, asking for "change" first gives both with one query.
         if permission == "view" and self.has_any("change"):
             return True
         return Organization.objects.permitted(self.user, permission).exists()
 
 
 class ArchiveGate(Gate):
-    """The answers for the pages of archived organizations, which superusers can open.
+    """The gate of the pages about archived organizations, which superusers can open.
 
-    The rule gives nobody access to these organizations.
+    The rule itself does not give anyone access to archived organizations.
     """
 
     def permissions_on(self, pk: int) -> frozenset[str]:
@@ -114,7 +114,7 @@ class ArchiveGate(Gate):
 
 
 def get_gate(request: HttpRequest) -> Gate:
-    """Return the gate of the request's user, which is kept on the request."""
+    """Return the gate of the request's user, which is stored on the request."""
     gate = getattr(request, "_gate", None)
     if gate is None or gate.user is not request.user:
         return renew_gate(request)
@@ -122,9 +122,9 @@ def get_gate(request: HttpRequest) -> Gate:
 
 
 def renew_gate(request: HttpRequest) -> Gate:
-    """Give the request a new gate, which remembers nothing, and return it.
+    """Give the request a new gate without any answers, and return it.
 
-    Call this after waiting for a lock: the answers may have changed in that time.
+    Call this after waiting for a lock, because the answers may have changed.
     """
     gate = Gate(request.user)
     request._gate = gate  # type: ignore[attr-defined]
@@ -132,11 +132,11 @@ def renew_gate(request: HttpRequest) -> Gate:
 
 
 def holds_more_than(user: User, other: User) -> bool:
-    """Return whether a user could do anything that the other user cannot.
+    """Return whether a user has a permission that the other user does not have.
 
-    An inactive user counts as active, because the account can be activated. Nobody may
-    edit a person who has more permissions than they have: they could deactivate that
-    person, for example.
+    `user` is treated as active even if they are not, because the account can be
+    activated. If this returns True, the other user must not edit this user: for
+    example, they could deactivate someone who has more permissions than they have.
     """
     if other.is_superuser:
         return False

@@ -1,7 +1,8 @@
-"""The backend that lets Django and libraries ask the access rule.
+"""The authentication backend that makes `user.has_perm()` follow the access rule.
 
-The site asks the rule itself. This is for other code that calls `user.has_perm()` with
-an organization: django-guardian would also count memberships that have ended.
+This site asks the rule directly. The backend is for other code that calls
+`user.has_perm()` with an organization. django-guardian's own backend would also count
+memberships that have ended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class RuleBackend(ObjectPermissionBackend):
-    """Answers for organizations as the rule does, and for others as guardian does."""
+    """Asks the rule about organizations, and django-guardian about other objects."""
 
     def has_perm(self, user_obj: Visitor, perm: str, obj: Any = None) -> bool:
         if not isinstance(obj, Organization):

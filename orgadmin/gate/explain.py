@@ -19,7 +19,7 @@ from orgadmin.models import Membership, MembershipEvent, Organization, User
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-# {permission: the reasons why someone has it}, such as {"view": ["is a superuser"]}
+# {permission: reasons why someone has it}, such as {"view": ["is a superuser"]}
 Reasons: TypeAlias = dict[str, list[str]]
 
 
@@ -42,7 +42,7 @@ def explain(
 ) -> Explanation:
     """Explain why a user has, or does not have, a permission on an organization.
 
-    The answer and the reasons come from the rule itself.
+    The answer and the reasons come from the access rule.
     """
     may = permission in Organization.objects.permissions_on(user, organization.pk)
     reasons = find_reasons([user], [organization])[user.pk, organization.pk]
@@ -69,15 +69,15 @@ def explain(
 
 
 def find_last_end(user: User, organization: Organization) -> datetime | None:
-    """Return when the user's role in an organization ended by its date.
+    """Return when the user's role in an organization expired.
 
-    Returns None if they have a role, or if it ended in another way.
+    Returns None if the user has a role there, or if it did not end by its date.
     """
-    # Those that have ended, too.
+    # Includes memberships that have ended.
     roles = Membership.objects.filter(user=user, group__in=organization.group_ids)
     if roles.current().exists():
         return None
-    # The worker removes their rows. Then the log knows of them.
+    # If the worker has already removed the row, only the membership log has the end.
     ended = roles.ended().order_by("ends_at").last()
     if ended is not None:
         return ended.ends_at
@@ -93,7 +93,7 @@ def find_last_end(user: User, organization: Organization) -> datetime | None:
 def find_provider_of_role(user: User, organization: Organization) -> str:
     """Return the name of the OpenID provider whose groups give the user their role.
 
-    Returns "" if the user has no role there, or got it in another way.
+    Returns "" if the user does not have a role there, or got it in another way.
     """
     events = MembershipEvent.objects.filter(
         user_key=user.pk, organization_key=organization.pk
@@ -102,7 +102,8 @@ def find_provider_of_role(user: User, organization: Organization) -> str:
     if joined is None or joined.means:
         return ""
     group_id = getattr(organization, ROLES_BY_KEY[joined.role].attname)
-    # The log may lack changes that were made without `membership`.
+    # Check, because the log may lack changes that did not go through
+    # `people/membership.py`.
     is_member = Membership.objects.groups_of(user).filter(pk=group_id).exists()
     return joined.shown_actor if is_member else ""
 
@@ -115,18 +116,18 @@ def find_reasons(
 ) -> dict[tuple[int, int], Reasons]:
     """Return {(user ID, organization ID): {permission: [reason]}}.
 
-    Inactive users are treated as active. With `members_only`, only the organization's
-    own groups are reasons. Runs two queries. For staff, Django runs others to load
-    their permissions.
+    Inactive users are treated as active. With `members_only`, returns only reasons that
+    come from the organization's own groups. Runs two queries. For staff, Django runs
+    more queries to load their permissions.
     """
     organizations_by_pk = {row.pk: row for row in organizations}
     active_users = [as_active(user) for user in users]
-    sources_of = Organization.objects.find_sources(
+    all_sources = Organization.objects.find_sources(
         active_users, organizations_by_pk.keys()
     )
-    groups = load_groups(sources_of.values())
+    groups = load_groups(all_sources.values())
     reasons: dict[tuple[int, int], Reasons] = {}
-    for (user_pk, pk), sources in sources_of.items():
+    for (user_pk, pk), sources in all_sources.items():
         organization = organizations_by_pk[pk]
         described: Reasons = {}
         for permission, permission_sources in sources.items():
@@ -140,7 +141,7 @@ def find_reasons(
 
 
 def load_groups(all_sources: Collection[Sources]) -> dict[int, Group]:
-    """Return {group ID: group} of all groups that are a source. Runs one query."""
+    """Return {group ID: group} for all groups in the sources. Runs one query."""
     group_ids = set()
     for sources in all_sources:
         for permission_sources in sources.values():
@@ -149,7 +150,7 @@ def load_groups(all_sources: Collection[Sources]) -> dict[int, Group]:
 
 
 def summarize_reasons(reasons: Reasons) -> list[AccessReason]:
-    """Return each reason once, with everything that it allows a person to do."""
+    """Return each reason once, with everything that it allows the person to do."""
     abilities: dict[str, list[StrOrPromise]] = {}
     for permission, ability in PERMISSIONS.items():
         for reason in reasons.get(permission, []):

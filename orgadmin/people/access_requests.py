@@ -1,4 +1,4 @@
-"""People ask an organization for a role, with a link that its admins hand out."""
+"""Requests for a role: people ask with a link that an organization's admins share."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role, lock
 from orgadmin.people.request_mail import tell_admins_of_request, tell_declined
 
-# How long the person can read what became of a request.
-KEPT = timedelta(days=90)
+# How long the person can see the outcome of a request.
+KEPT_FOR = timedelta(days=90)
 
 BATCH = 1_000  # requests that are deleted together
 
-# The reason in the membership log for which someone got a role.
+# The reason in the membership log when a request is approved.
 APPROVED = _("Request approved.")
 
-# How many requests are accepted in a DAY.
+# How many requests are accepted per DAY.
 DAY = timedelta(days=1)
 LIMIT_BY_PERSON = 10
 LIMIT_TO_ORGANIZATION = 100
 
 
 class LinkGone(Exception):
-    """There is no such link, it was switched off, or a newer one replaced it."""
+    """The link does not exist, was switched off, or was replaced by a newer one."""
 
 
 class AlreadyMember(Exception):
@@ -52,19 +52,19 @@ class AlreadyMember(Exception):
 
 
 class AlreadyAsked(Exception):
-    """The person has asked, and nobody has decided yet."""
+    """The person's previous request has not been answered yet."""
 
 
 class TooManyRequests(Exception):
-    """The person has asked too often in a day, or too many people have."""
+    """The person, or all people together, have sent too many requests in a day."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(until)
-        self.until = until  # when they can ask again
+        self.until = until  # when the person can ask again
 
 
 class RequestGone(Exception):
-    """The request was decided, has expired, or its person cannot get a role."""
+    """The request was already answered, has expired, or its account is inactive."""
 
 
 # The link
@@ -72,10 +72,11 @@ class RequestGone(Exception):
 
 @transaction.atomic
 def make_link(organization: Organization, *, actor: User) -> str:
-    """Return the secret of a new link. An earlier one no longer works.
+    """Create a new link, and return its secret. Earlier links stop working.
 
-    It can be read only now: the database has its hash. Raises `PermissionDenied` if the
-    actor may not manage the members, and `Organization.DoesNotExist`.
+    The secret cannot be read later, because the database stores only its hash. Raises
+    `PermissionDenied` if the actor may not manage the members, and
+    `Organization.DoesNotExist`.
     """
     _lock_to_manage(organization, actor)
     token = secrets.token_urlsafe(32)
@@ -90,9 +91,9 @@ def make_link(organization: Organization, *, actor: User) -> str:
 
 @transaction.atomic
 def remove_link(organization: Organization, *, actor: User) -> bool:
-    """Switch the link off. Returns False if there is none.
+    """Switch the link off. Return whether there was one.
 
-    Requests that were made with it stay. Raises the same errors as `make_link()`.
+    Requests that were made with it remain. Raises the same errors as `make_link()`.
     """
     _lock_to_manage(organization, actor)
     deleted, _rows = AccessLink.objects.filter(organization=organization).delete()
@@ -103,10 +104,10 @@ def remove_link(organization: Organization, *, actor: User) -> bool:
 
 
 def find_organization(token: str) -> Organization:
-    """Return the organization whose link contains this secret. Raises `LinkGone`.
+    """Return the organization whose link contains this secret.
 
-    The same goes if the organization is archived. One query, whether there is such a
-    link or not.
+    Raises `LinkGone` if the link does not exist, or if the organization is archived.
+    Always runs one query.
     """
     links = AccessLink.objects.filter(
         token_hash=hash_token(token), organization__archived_at=None
@@ -130,23 +131,23 @@ def _lock_to_manage(organization: Organization, actor: User) -> None:
 
 @transaction.atomic
 def ask(token: str, user: User, role: Role, reason: str) -> AccessRequest:
-    """Ask for a role, and tell the admins.
+    """Ask for a role, and notify the admins.
 
-    Raises `LinkGone`, `AlreadyMember`, `AlreadyAsked` or `TooManyRequests`, and then
-    changes nothing.
+    Raises `LinkGone`, `AlreadyMember`, `AlreadyAsked` or `TooManyRequests`, without
+    changing anything.
     """
     organization = find_organization(token)
     lock(User, [user.pk])
     if not lock(Organization, [organization.pk], unarchived=True):
         raise LinkGone
-    # The link may have been switched off during the wait.
+    # The link may have been switched off while this transaction waited for the locks.
     organization = find_organization(token)
     if find_role(organization, user) is not None:
         raise AlreadyMember
     previous = find_request(organization, user)
     if previous is not None and previous.is_open:
         raise AlreadyAsked
-    _count(organization, user)
+    _count_request(organization, user)
     if previous is not None:
         previous.delete()
     request = AccessRequest.objects.create(
@@ -162,10 +163,10 @@ def ask(token: str, user: User, role: Role, reason: str) -> AccessRequest:
     return request
 
 
-def _count(organization: Organization, user: User) -> None:
+def _count_request(organization: Organization, user: User) -> None:
     """Count a request by the person and to the organization.
 
-    Raises `TooManyRequests`, which undoes the counting, too.
+    Raises `TooManyRequests`. This also rolls back the counting.
     """
     limits = [
         (make_key("requests by", user.pk), LIMIT_BY_PERSON),
@@ -178,12 +179,12 @@ def _count(organization: Organization, user: User) -> None:
 
 
 def find_request(organization: Organization, user: User) -> AccessRequest | None:
-    """Return what a person has asked an organization for last, if anything."""
+    """Return a person's last request to an organization, or None."""
     return AccessRequest.objects.filter(organization=organization, user=user).first()
 
 
 def list_own(user: User, limit: int) -> list[AccessRequest]:
-    """Return the newest requests of a person, whatever became of them."""
+    """Return a person's newest requests, whatever their outcome."""
     return list(AccessRequest.objects.filter(user=user).order_by("-asked_at")[:limit])
 
 
@@ -198,11 +199,11 @@ def approve(
     actor: User,
     end: MembershipEnd | None = None,
 ) -> Role:
-    """Give the person a role, and return the one that they have now.
+    """Give the person a role, and return the role that they have now.
 
-    If they have got a role in the meantime that permits as much, they keep it, and its
-    end. Raises `RequestGone`, `PermissionDenied` if the actor may not assign the role,
-    `EndInThePast`, and `Organization.DoesNotExist`.
+    If they already have a role with the same or more permissions, they keep it with its
+    end. Raises `RequestGone`, `EndInThePast`, `Organization.DoesNotExist`, or
+    `PermissionDenied` if the actor may not assign the role.
     """
     organization = request.organization
     lock(User, [request.user_id])
@@ -218,9 +219,9 @@ def approve(
 
 @transaction.atomic
 def decline(request: AccessRequest, answer: str, *, actor: User) -> None:
-    """Decline a request, and tell the person why.
+    """Decline a request, and notify the person of the reason.
 
-    Raises the same errors as `approve()`.
+    Raises `RequestGone`, `PermissionDenied` or `Organization.DoesNotExist`.
     """
     _lock_to_manage(request.organization, actor)
     _decide(request, Outcome.DECLINED, actor, answer)
@@ -237,7 +238,7 @@ def decline(request: AccessRequest, answer: str, *, actor: User) -> None:
 def _decide(
     request: AccessRequest, outcome: Outcome, actor: User, answer: str = ""
 ) -> None:
-    """Write a decision, unless someone else has decided in the meantime."""
+    """Store a decision. Raise `RequestGone` if the request was already answered."""
     decided = (
         AccessRequest.objects.open()
         .filter(pk=request.pk)
@@ -253,12 +254,12 @@ def _decide(
 
 
 def delete_old_requests() -> int:
-    """Delete requests that are older than KEPT, and return how many that were.
+    """Delete requests that are older than KEPT_FOR, and return their number.
 
-    The worker does this once a day. Each batch is a transaction of its own.
+    The worker calls this once a day. Each batch is deleted in its own transaction.
     """
     total = 0
-    old = AccessRequest.objects.filter(asked_at__lt=timezone.now() - KEPT)
+    old = AccessRequest.objects.filter(asked_at__lt=timezone.now() - KEPT_FOR)
     while True:
         keys = list(old.order_by("pk").values_list("pk", flat=True)[:BATCH])
         deleted, _rows = AccessRequest.objects.filter(pk__in=keys).delete()

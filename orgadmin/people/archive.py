@@ -1,10 +1,12 @@
-"""Archives organizations, restores them, and deletes those in the trash.
+"""Archives organizations, restores them, and deletes them from the trash.
 
 An archived organization keeps its groups, members, invitations and history, but the
-access rule gives nobody access to it. Restoring it gives all of this back. An archived
-one can be moved to the trash, from which a task deletes it after TRASH_DAYS.
+access rule gives nobody access to it. When it is restored, its members have access
+again. An archived organization can be moved to the trash. The worker deletes it
+permanently after TRASH_DAYS.
 
-`delete()` of an organization is what deletes it for good, here and in any other code.
+In all code, including this module, `delete()` of an organization deletes it
+permanently.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from orgadmin.models.organization_queryset import ARCHIVE_FIELDS
 
 logger = logging.getLogger("orgadmin.archive")
 
-# What Django's admin log says of an organization.
+# Messages in Django's admin log.
 ARCHIVED = _("Archived.")
 RESTORED = _("Restored from the archive.")
 TRASHED = _("Moved to the trash.")
 
-# How many organizations the task deletes in one transaction.
+# How many organizations the worker deletes in one transaction.
 BATCH = 100
 
 
@@ -43,8 +45,8 @@ BATCH = 100
 def archive(pks: Collection[int], *, actor: User | None) -> list[Organization]:
     """Archive organizations, and return those that were not archived before.
 
-    Nobody has access to them from now on. Raises `PermissionDenied` if the actor may
-    not delete one of them. `actor` is None for a command.
+    Nobody has access to them until they are restored. Raises `PermissionDenied` if the
+    actor lacks the permission to delete one of them. `actor` is None for a command.
     """
     organizations = _lock(Organization.objects.unarchived().filter(pk__in=pks))
     _check_may_archive(actor, organizations)
@@ -55,9 +57,9 @@ def archive(pks: Collection[int], *, actor: User | None) -> list[Organization]:
 
 @transaction.atomic
 def restore(pks: Collection[int], *, actor: User | None) -> list[Organization]:
-    """Give the members of archived organizations their access again.
+    """Restore archived organizations, so that their members have access again.
 
-    Returns those that were archived, also if they were in the trash. Raises
+    Returns the organizations that were archived, including those in the trash. Raises
     `PermissionDenied` unless the actor is a superuser.
     """
     organizations = _lock(Organization.objects.archived().filter(pk__in=pks))
@@ -74,9 +76,9 @@ def restore(pks: Collection[int], *, actor: User | None) -> list[Organization]:
 
 @transaction.atomic
 def move_to_trash(pks: Collection[int], *, actor: User | None) -> list[Organization]:
-    """Have archived organizations deleted after TRASH_DAYS, and return them.
+    """Move archived organizations to the trash, and return them.
 
-    Those that are in the trash already stay as they are. Raises `PermissionDenied`
+    Leaves out organizations that are already in the trash. Raises `PermissionDenied`
     unless the actor is a superuser.
     """
     archived = Organization.objects.archived().filter(pk__in=pks, trashed_at=None)
@@ -94,10 +96,11 @@ def move_to_trash(pks: Collection[int], *, actor: User | None) -> list[Organizat
 
 @transaction.atomic
 def delete_permanently(pks: Collection[int], *, actor: User | None) -> list[str]:
-    """Delete archived organizations for good, and return their names.
+    """Delete archived organizations permanently, and return their names.
 
-    Others are left out: someone has restored them in the meantime. Raises
-    `PermissionDenied` unless the actor is a superuser.
+    Leaves out organizations that are not archived, for example because someone has
+    restored them in the meantime. Raises `PermissionDenied` unless the actor is a
+    superuser.
     """
     organizations = _lock(Organization.objects.archived().filter(pk__in=pks))
     _check_is_superuser(actor)
@@ -106,10 +109,10 @@ def delete_permanently(pks: Collection[int], *, actor: User | None) -> list[str]
 
 
 def purge_trash() -> int:
-    """Delete what has been in the trash for TRASH_DAYS. Returns how many there were.
+    """Delete organizations that were trashed TRASH_DAYS ago, and return their number.
 
-    Each batch is a transaction of its own. Several workers can do this at a time, and
-    each can be killed: the next one continues.
+    Each batch is deleted in its own transaction. Several workers can run this at the
+    same time. If one is killed, the next call continues.
     """
     number = 0
     while True:
@@ -125,16 +128,16 @@ def purge_trash() -> int:
 
 
 def find_deletion_time(trashed_at: datetime | None = None) -> datetime:
-    """Return when the task deletes what was moved to the trash at a time, or now."""
+    """Return when an organization that was trashed at a time, or now, is deleted."""
     return (trashed_at or timezone.now()) + timedelta(days=settings.TRASH_DAYS)
 
 
 @transaction.atomic
 def free_reference(reference: str, *, actor: User) -> None:
-    """Take the reference of an archived organization away, so another one can have it.
+    """Remove a reference from an archived organization, so that another can use it.
 
-    Does nothing if no archived organization has it. Raises `PermissionDenied` unless
-    the actor is a superuser.
+    Does nothing if no archived organization has the reference. Raises
+    `PermissionDenied` unless the actor is a superuser.
     """
     for organization in _lock(
         Organization.objects.archived().filter(reference=reference)
@@ -149,8 +152,8 @@ def free_reference(reference: str, *, actor: User) -> None:
 def _purge_batch() -> list[int]:
     before = timezone.now() - timedelta(days=settings.TRASH_DAYS)
     due = Organization.objects.archived().filter(trashed_at__lte=before)
-    # Locks before anything is deleted: a row that someone restores at the same time no
-    # longer matches once the lock is there. Rows of other workers are skipped.
+    # Locks the rows first. A row that someone restores at the same time no longer
+    # matches once it is locked. Rows that another worker has locked are skipped.
     locked = due.order_by("trashed_at").select_for_update(skip_locked=True)
     pks = list(locked.values_list("pk", flat=True)[:BATCH])
     if pks:
@@ -159,9 +162,9 @@ def _purge_batch() -> list[int]:
 
 
 def _lock(organizations: models.QuerySet[Organization]) -> list[Organization]:
-    """Lock organizations, in the order of their keys, and return them as stored.
+    """Lock organizations in the order of their IDs, and return them as stored.
 
-    Whoever restores, archives or changes one of them at the same time waits.
+    Other transactions that archive, restore or change one of them wait.
     """
     return list(organizations.order_by("pk").select_for_update(no_key=True))
 
@@ -174,7 +177,10 @@ def _delete(organizations: Sequence[Organization], actor: User | None) -> None:
 def _check_may_archive(
     actor: User | None, organizations: Iterable[Organization]
 ) -> None:
-    """Raise `PermissionDenied` if the actor, as stored, may not delete one of them."""
+    """Raise `PermissionDenied` if the actor may not delete one of them.
+
+    Loads the actor again, because their permissions may have changed.
+    """
     if actor is None:
         return
     stored = User.objects.filter(pk=actor.pk).first()
@@ -188,13 +194,13 @@ def _check_may_archive(
 
 def _check_is_superuser(actor: User | None) -> None:
     if actor is not None and not is_still_superuser(actor):
-        raise PermissionDenied("Only superusers may change what is archived.")
+        raise PermissionDenied("Only superusers can change archived organizations.")
 
 
 def _mark(
     action: str, organizations: Sequence[Organization], actor: User | None
 ) -> None:
-    """Note that organizations were archived or trashed now, and by whom."""
+    """Store that organizations were archived or trashed now, and by whom."""
     _write(
         organizations,
         {

@@ -1,4 +1,4 @@
-"""How tasks run where nobody runs a worker, as with DEBUG."""
+"""The task backend for sites without a worker, such as with DEBUG."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django_tasks.base import Task
 
 
 class AtOnceBackend(ImmediateBackend):
-    """Runs each task in the process that adds it, once its transaction is committed."""
+    """Runs each task in the process that adds it, after the transaction's commit."""
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> Any:
-        """Run a task after the commit. Returns no result, because there is none yet."""
+        """Run a task after the commit. Does not return a result: there is none yet."""
         run = super().enqueue
         transaction.on_commit(partial(run, task, args, kwargs))

@@ -1,8 +1,8 @@
 """Changes of many roles at once: what they would do, and carrying them out.
 
-A change is planned twice: for the preview, and in the transaction that carries it out,
-where people and organizations are locked. If both plans have the same digest, what is
-written is what someone has seen. Otherwise nothing is written.
+A change is planned twice: for the preview, and again in the transaction that carries it
+out, after people and organizations were locked. If both plans have the same digest,
+exactly what the person has seen is written. Otherwise, nothing is written.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from orgadmin.people.membership import (
 from orgadmin.people.offboarding import offboard_all
 from orgadmin.people.succession import hand_over
 
-# How many roles can change at once. docs/operations.md says how long that takes.
+# How many roles can change at once. docs/operations.md says how long this takes.
 LIMIT = 20_000
 
-# How many invitations can be sent at once. Each is an email.
+# How many invitations can be sent at once. Each of them is an email.
 INVITED_AT_ONCE = 500
 
 # How many people can be offboarded at once. Each account takes several queries.
@@ -57,14 +57,14 @@ class TooManyChanges(Exception):
 
 
 class PlanChanged(Exception):
-    """What a change would do is no longer what someone has seen."""
+    """The change would now do something else than what the person has seen."""
 
 
 @dataclass(frozen=True)
 class PlannedRole:
     """The role of a person in an organization, before and after a change.
 
-    None means that they have none.
+    None means that they do not have a role.
     """
 
     user: User
@@ -85,7 +85,7 @@ class PlannedRole:
 
 @dataclass(frozen=True)
 class PlannedInvitation:
-    """An address that nobody has an account with, and what it is invited to."""
+    """An invitation for an email address that does not belong to an account."""
 
     email: str
     organization: Organization
@@ -93,10 +93,10 @@ class PlannedInvitation:
 
 @dataclass(frozen=True)
 class GiveRole:
-    """Give people a role in organizations, until a time if `ends_at` is not None.
+    """Give people a role in organizations, until `ends_at` if it is not None.
 
-    Nobody loses a role that permits more, or that lasts longer. The `emails` are
-    addresses of people without an account, who are invited.
+    People keep a role that permits more, or that permits the same and lasts longer.
+    `emails` are addresses of people without an account, who are invited.
     """
 
     users: Sequence[User]
@@ -111,7 +111,10 @@ class GiveRole:
         return [*self.users]
 
     def list_wanted(self) -> list[PlannedRole]:
-        """Return each role, before and after. Raises `TooManyChanges`."""
+        """Return every role before and after, even if it does not change.
+
+        Raises `TooManyChanges`.
+        """
         check_number(len(self.users) * len(self.organizations))
         current = find_current_roles(self.users, self.organizations)
         given = HeldRole(self.role, self.ends_at)
@@ -131,20 +134,20 @@ class GiveRole:
         ]
 
     def replace_people(self, stored: Mapping[int, User]) -> GiveRole:
-        return replace(self, users=keep_stored(self.users, stored))
+        return replace(self, users=get_stored_users(self.users, stored))
 
 
 @dataclass(frozen=True)
 class ReplacePerson:
-    """Give all roles of one person to another, with their ends.
+    """Give all roles of the person `old` to the person `new`, with their ends.
 
-    The other person keeps a role that permits more, or that lasts longer. With `ends`,
-    the first one loses the roles.
+    `new` keeps a role that permits more, or that permits the same and lasts longer.
+    With `ends_old_roles`, `old` loses the roles.
     """
 
     old: User
     new: User
-    ends: bool
+    ends_old_roles: bool
 
     kind = "replace"
 
@@ -152,6 +155,10 @@ class ReplacePerson:
         return [self.old, self.new]
 
     def list_wanted(self) -> list[PlannedRole]:
+        """Return the roles of `new`, and those that `old` loses, before and after.
+
+        Raises `TooManyChanges`.
+        """
         holdings = list_all_roles([self.old])
         check_number(len(holdings))
         organizations = [row.organization for row in holdings]
@@ -159,17 +166,17 @@ class ReplacePerson:
         wanted = []
         for row in holdings:
             if row.organization.archived_at is not None:
-                # Nobody can get a role there.
+                # Nobody can get a role in an archived organization.
                 continue
             before = current.get((self.new.pk, row.organization.pk))
             after = choose_better(before, row.held)
             wanted.append(PlannedRole(self.new, row.organization, before, after))
-        if self.ends:
+        if self.ends_old_roles:
             wanted += [end_role(row) for row in holdings]
         return wanted
 
     def replace_people(self, stored: Mapping[int, User]) -> ReplacePerson:
-        [old, new] = keep_stored([self.old, self.new], stored)
+        [old, new] = get_stored_users([self.old, self.new], stored)
         return replace(self, old=old, new=new)
 
 
@@ -177,8 +184,8 @@ class ReplacePerson:
 class EndAccess:
     """End all roles of people, now or at `ends_at`.
 
-    A role that ends earlier stays as it is. With `offboards`, everything else ends,
-    too, and now.
+    Roles that end earlier do not change. With `offboards`, all other access ends, too,
+    and everything ends now.
     """
 
     users: Sequence[User]
@@ -191,14 +198,15 @@ class EndAccess:
         return [*self.users]
 
     def list_wanted(self) -> list[PlannedRole]:
+        """Return all roles of the people before and after. Raises `TooManyChanges`."""
         holdings = list_all_roles(self.users)
         check_number(len(holdings))
         if self.ends_at is None or self.offboards:
             return [end_role(row) for row in holdings]
         wanted = []
         for row in holdings:
-            # Nobody has access to an archived organization, so nobody keeps it until
-            # then. Whoever restores it does not give it back.
+            # End roles in archived organizations now. Otherwise, the person would get
+            # access again if the organization is restored before `ends_at`.
             if row.organization.archived_at is not None:
                 wanted.append(end_role(row))
             else:
@@ -206,7 +214,7 @@ class EndAccess:
         return wanted
 
     def replace_people(self, stored: Mapping[int, User]) -> EndAccess:
-        return replace(self, users=keep_stored(self.users, stored))
+        return replace(self, users=get_stored_users(self.users, stored))
 
 
 BulkChange = GiveRole | ReplacePerson | EndAccess
@@ -218,16 +226,16 @@ class Plan:
 
     change: BulkChange
     changes: Sequence[PlannedRole]
-    skipped: Sequence[PlannedRole] = field(default_factory=list)  # stay as they are
-    # These would have no active admin.
+    skipped: Sequence[PlannedRole] = field(default_factory=list)  # do not change
+    # Organizations that would be left without an active admin.
     orphaned: Sequence[Organization] = field(default_factory=list)
     invitations: Sequence[PlannedInvitation] = field(default_factory=list)
 
     @property
     def digest(self) -> str:
-        """Identifies what matters about the plan.
+        """A hash of everything that the plan changes.
 
-        The names of people and organizations do not.
+        It does not cover the names of people and organizations.
         """
         lines = [describe_change(self.change)]
         lines += [describe_person(user) for user in self.change.list_people()]
@@ -249,7 +257,7 @@ class Result:
 def make_plan(change: BulkChange, wanted: Sequence[PlannedRole] | None = None) -> Plan:
     """Return what a change would do now. Raises `TooManyChanges`.
 
-    `wanted` is the result of `change.list_wanted()`, if it is known.
+    `wanted` is the result of `change.list_wanted()`, if the caller has it.
     """
     if wanted is None:
         wanted = change.list_wanted()
@@ -263,7 +271,7 @@ def make_plan(change: BulkChange, wanted: Sequence[PlannedRole] | None = None) -
 
 
 def find_orphaned(plan: Plan) -> list[Organization]:
-    """Return the organizations that would have no active admin, sorted by name."""
+    """Return the organizations left without an active admin, sorted by name."""
     change = plan.change
     if isinstance(change, EndAccess) and change.offboards:
         return find_orphaned_by(change.users)
@@ -282,14 +290,14 @@ def carry_out(
     confirmed: Collection[int] = (),
     successors: Mapping[int, User] | None = None,
 ) -> Result:
-    """Make a bulk change that the actor, a superuser, has seen.
+    """Make a bulk change after the actor, a superuser, has seen its preview.
 
-    `seen` is the digest of the plan that they have seen. `confirmed` is as in
-    `change_roles()`, and `successors` as in `hand_over()`; both only matter if access
-    ends. Everyone gets one mail.
+    `seen` is the digest of the plan in the preview. `confirmed` is as in
+    `change_roles()`, and `successors` is as in `hand_over()`; both only matter if
+    access ends. Each person gets only one email.
 
-    Raises `PlanChanged` if the plan is another one by now, and the exceptions of
-    `change_roles()` and `hand_over()`. Nothing is written then.
+    Raises `PlanChanged` if the plan has changed since the preview, and the exceptions
+    of `change_roles()` and `hand_over()`. Nothing is written in these cases.
     """
     successors = successors or {}
     plan = lock_and_plan(change, successors)
@@ -309,7 +317,7 @@ def make_changes(
     confirmed: Collection[int],
     successors: Mapping[int, User],
 ) -> None:
-    """Make the changes of a plan, and send mail about them."""
+    """Make the changes of a plan, and notify people of them."""
     change = plan.change
     if isinstance(change, EndAccess) and change.offboards:
         offboard_all(
@@ -334,7 +342,7 @@ def make_changes(
         confirmed=confirmed,
         notify=False,
     )
-    # Together, so that everyone gets one message.
+    # One call for all changes, so that each person gets only one email.
     mail.notify(made, actor)
     if isinstance(change, GiveRole):
         send_invitations(change, plan.invitations, actor)
@@ -343,7 +351,7 @@ def make_changes(
 def send_invitations(
     change: GiveRole, planned: Sequence[PlannedInvitation], actor: User
 ) -> None:
-    """Invite people without an account, and replace invitations that they have."""
+    """Invite people without an account. Replaces their earlier invitations."""
     for row in planned:
         invitation = invite(
             row.organization,
@@ -357,10 +365,11 @@ def send_invitations(
 
 
 def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
-    """Lock everyone and everything that a change concerns, and plan it.
+    """Lock the people and organizations that a change concerns, and plan it.
 
-    The locks are taken in the order of `models/guards.py`. While people are locked,
-    their roles stay the same; while organizations are, their admins do.
+    The locks are taken in the order of `models/guards.py`. Until the transaction ends,
+    other transactions cannot change the roles of these people, or the admins of these
+    organizations.
     """
     pks = {user.pk for user in change.list_people()}
     others = {user.pk for user in successors.values()}
@@ -382,7 +391,7 @@ def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
 
 
 def record_change(plan: Plan, result: Result, actor: User) -> None:
-    """Note in the audit log that many roles were changed at once."""
+    """Record in the audit log that many roles were changed at once."""
     details = {
         "kind": plan.change.kind,
         "people": len(plan.change.list_people()),
@@ -395,12 +404,13 @@ def record_change(plan: Plan, result: Result, actor: User) -> None:
 
 
 def check_number(number: int) -> None:
+    """Raise `TooManyChanges` if more than LIMIT roles would change."""
     if number > LIMIT:
         raise TooManyChanges(number)
 
 
 def choose_better(before: HeldRole | None, given: HeldRole) -> HeldRole:
-    """Return the one of two roles that permits more, or else lasts longer."""
+    """Return the role that permits more, or else the one that lasts longer."""
     if before is None or given.permits_more_than(before):
         return given
     if before.permits_more_than(given) or not given.lasts_longer_than(before):
@@ -413,22 +423,25 @@ def end_role(row: Holding) -> PlannedRole:
 
 
 def limit_role(row: Holding, ends_at: datetime) -> PlannedRole:
-    """Plan that a role ends at a time, unless it ends earlier."""
+    """Plan that a role ends at `ends_at`, unless it ends earlier."""
     limited = HeldRole(row.held.role, ends_at)
     after = limited if row.held.lasts_longer_than(limited) else row.held
     return PlannedRole(row.user, row.organization, row.held, after)
 
 
-def keep_stored(users: Iterable[User], stored: Mapping[int, User]) -> list[User]:
-    """Return users as they are stored, in the same order."""
+def get_stored_users(users: Iterable[User], stored: Mapping[int, User]) -> list[User]:
+    """Return the stored instances of these users, in the same order.
+
+    `stored` is {user ID: user}.
+    """
     return [stored[user.pk] for user in users]
 
 
 def describe_change(change: BulkChange) -> str:
-    """Return what else decides what a change does, besides the roles."""
+    """Return the kind of a change and its options, for the digest."""
     match change:
         case ReplacePerson():
-            return f"{change.kind} {change.ends}"
+            return f"{change.kind} {change.ends_old_roles}"
         case EndAccess():
             return f"{change.kind} {change.offboards}"
         case _:
@@ -446,7 +459,7 @@ def describe_role(row: PlannedRole) -> str:
 
 
 def describe_invitation(change: BulkChange, row: PlannedInvitation) -> str:
-    """Return what identifies an invitation. It has a role and an end, too."""
+    """Return the address, organization, role and end of an invitation."""
     if not isinstance(change, GiveRole):
         return ""
     given = describe_held(HeldRole(change.role, change.ends_at))

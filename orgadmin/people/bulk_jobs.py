@@ -1,8 +1,8 @@
-"""Bulk changes that take longer than a request may: a worker makes them.
+"""Bulk changes that take too long for a request: a worker makes them.
 
-The worker makes the whole change in one transaction, together with the row that says
-so. If it is killed before the commit, nothing is changed, and the change is made again.
-If it is killed after the commit, the row says that it is done.
+The worker makes the whole change, and marks the job as done, in one transaction. If the
+worker is killed before the commit, nothing is changed, and the job runs again. If it is
+killed after the commit, the job is marked as done and does not run again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from orgadmin.people.held_roles import BATCH
 from orgadmin.people.membership import EndInThePast
 from orgadmin.people.succession import SuccessionRefused
 
-# A worker makes bulk changes of more roles than this.
+# Bulk changes of more roles than this are made by a worker.
 AT_ONCE = 2_000
 
 REFUSALS = (
@@ -62,9 +62,9 @@ def start(
     confirmed: Collection[int] = (),
     successors: Mapping[int, User] | None = None,
 ) -> BulkJob:
-    """Have a worker make a change, once the current transaction is committed.
+    """Queue a change, which a worker makes after the current transaction's commit.
 
-    The arguments are those of `carry_out()`, and `number`: how many roles will change.
+    `number` is how many roles will change. The other arguments are as in `carry_out()`.
     """
     order = {
         "change": describe(change),
@@ -76,7 +76,7 @@ def start(
     job = BulkJob.objects.create(
         actor_key=actor.pk, kind=change.kind, order=order, number=number
     )
-    # Someone waits for it.
+    # Urgent, because someone is waiting for the result.
     urgent = run_bulk_change.using(priority=outbox.URGENT)
     outbox.enqueue(urgent, job=job.pk)
     return job
@@ -84,7 +84,7 @@ def start(
 
 @task(takes_context=True)
 def run_bulk_change(context: TaskContext, *, job: int, language: str) -> None:
-    """Make a bulk change that waits, or note why it cannot be made."""
+    """Make a queued bulk change, or store why it cannot be made."""
     stored = BulkJob.objects.filter(pk=job, finished_at=None)
     if not stored.update(state=BulkJob.State.WORKING, started_at=timezone.now()):
         return
@@ -102,7 +102,7 @@ def run_bulk_change(context: TaskContext, *, job: int, language: str) -> None:
 
 @transaction.atomic
 def make_change(pk: int) -> None:
-    """Make the change of a job, unless another worker has done it meanwhile."""
+    """Make the change of a job, unless another worker has made it."""
     jobs = BulkJob.objects.select_for_update()
     job = jobs.filter(pk=pk, finished_at=None).first()
     if job is None:
@@ -128,7 +128,7 @@ def make_change(pk: int) -> None:
 
 
 def explain(error: Exception) -> str:
-    """Return why nothing was changed."""
+    """Return the reason why nothing was changed, for the actor."""
     if isinstance(error, (LastSuperuserError, SuccessionRefused)):
         return str(error)
     if isinstance(error, PermissionDenied):
@@ -139,7 +139,7 @@ def explain(error: Exception) -> str:
     )
 
 
-# How a change is stored: as keys.
+# Storing a change as IDs
 
 
 def describe(change: BulkChange) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def describe(change: BulkChange) -> dict[str, Any]:
             described["organizations"] = [row.pk for row in change.organizations]
             described["emails"] = list(change.emails)
         case ReplacePerson():
-            described["ends"] = change.ends
+            described["ends"] = change.ends_old_roles
         case EndAccess():
             described["offboards"] = change.offboards
             described["ends_at"] = store_time(change.ends_at)
@@ -162,13 +162,13 @@ def describe(change: BulkChange) -> dict[str, Any]:
 
 
 def rebuild(described: Mapping[str, Any]) -> BulkChange:
-    """Return the change that was stored. Raises `PlanChanged` if someone is missing."""
+    """Return a stored change. Raises `PlanChanged` if one of its rows is missing."""
     users = load(User.objects.all(), described["users"])
     if described["kind"] == GiveRole.kind:
         rows = Organization.objects.unarchived().only(*COLUMNS).order_by()
         organizations = load(rows, described["organizations"])
         role = ROLES_BY_KEY[described["role"]]
-        # A job of the previous release has no addresses.
+        # Jobs of the previous release do not have addresses.
         emails = tuple(described.get("emails", ()))
         return GiveRole(users, organizations, role, read_time(described), emails)
     if described["kind"] == ReplacePerson.kind:
@@ -186,14 +186,14 @@ def read_time(described: Mapping[str, Any]) -> datetime | None:
 
 
 def load_successors(pairs: Collection[tuple[int, int]]) -> dict[int, User]:
-    """Return {ID of an organization: user}."""
+    """Return {organization ID: user} for the stored pairs of IDs."""
     keys = list(dict.fromkeys(key for _pk, key in pairs))
     users = {user.pk: user for user in load(User.objects.all(), keys)}
     return {pk: users[key] for pk, key in pairs}
 
 
 def load(rows: Any, pks: Collection[int]) -> list[Any]:
-    """Return rows in the order of their keys `pks`."""
+    """Return rows in the order of `pks`. Raises `PlanChanged` if one is missing."""
     found: dict[int, Any] = {}
     for batch in split_into_batches(pks, BATCH):
         found.update({row.pk: row for row in rows.filter(pk__in=batch)})

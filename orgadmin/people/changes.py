@@ -1,4 +1,4 @@
-"""RoleChange: a change that membership, mail, forms and imports exchange."""
+"""RoleChange: a change of a person's role, used by membership, mail and imports."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from orgadmin.models import Organization, User
 
 @dataclass(frozen=True)
 class MembershipEnd:
-    """When a membership ends; None if it has no end."""
+    """The end of a membership. `at` is None if it has no end."""
 
     at: datetime | None
 
 
 @dataclass(frozen=True)
 class RoleChange:
-    """The role that a user is to have, or now has, in an organization.
+    """A change of a user's role in an organization, wanted or completed.
 
-    `end` is the end that the membership is to have. With None, it keeps the end that it
-    has, also if the role changes, and a new membership has none. In a change that was
-    made, `end` is the end that the membership now has.
+    In a wanted change, `end` is the new end of the membership. If it is None, the
+    membership keeps its end, even if the role changes; a new membership gets no end. In
+    a completed change, `end` is the end that the membership now has.
     """
 
     user: User
     organization: Organization
     role: Role | None  # None removes the user from the organization
-    previous: Role | None = None  # once it is made: the role that it replaces
+    previous: Role | None = None  # completed changes: the old role
     end: MembershipEnd | None = None
 
     @property
     def ends_at(self) -> datetime | None:
-        """When the membership is to end, or ends, as far as this change says it."""
+        """The end of the membership, or None if it has no end or `end` is None."""
         return self.end.at if self.end is not None else None
 
     @property
     def is_only_of_end(self) -> bool:
-        """Whether a change that was made left the role as it was."""
+        """Whether a completed change affected only the end, not the role."""
         return self.role is not None and self.previous is self.role

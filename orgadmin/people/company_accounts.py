@@ -1,6 +1,6 @@
-"""The company accounts that people sign in with: listing, removing and moving links.
+"""Links between accounts and company accounts: listing, removing and moving them.
 
-A link connects an account here to one person at a provider.
+A link connects an account on this site to a person at an OpenID provider.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 # not import.
 OTHER_SUBJECT = "other subject"
 
-# How many of the newest refusals are read.
-READ = 200
+# The maximum number of refusals that are read, starting with the newest.
+MAX_READ = 200
 
 
 @dataclass(frozen=True)
 class CompanyAccount:
-    """A link, as pages show it."""
+    """A link as pages show it."""
 
     pk: int
     provider: str  # its name
-    server: str  # the URL of the provider; "" in old links that were not used since
+    server: str  # the provider's URL; "" in old links that were not used again
     since: datetime.datetime
     last_used: datetime.datetime
-    # Whether the person can sign in with it: the provider is still in the settings.
+    # Whether the person can sign in with the link: its provider is in the settings.
     is_usable: bool
 
 
 @dataclass
 class RefusedPerson:
-    """Someone at a provider with the address of an account that is not theirs."""
+    """A person at a provider with the address of an account linked to someone else."""
 
     subject: str  # the hash of their ID
-    link: CompanyAccount  # that of the account's person
+    link: CompanyAccount  # the link of the account
     last_at: datetime.datetime
     attempts: int = 0
 
     @property
     def short_subject(self) -> str:
-        """Enough of the hash to find it in the log."""
+        """The beginning of the hash, which is enough to find it in the log."""
         return self.subject[:8]
 
 
@@ -82,10 +82,10 @@ def is_usable(link: SocialAccount) -> bool:
 
 
 def list_refused_people(user: User) -> list[RefusedPerson]:
-    """Return the other people who were refused since a link was made, newest first.
+    """Return the people who were refused because of the user's links, newest first.
 
-    They are known from the audit log, of which only the newest refusals are read. Runs
-    three queries.
+    Reads only the newest MAX_READ refusals in the audit log. Leaves out people who have
+    an account by now. Runs three queries.
     """
     links = {
         link.provider: link
@@ -96,7 +96,7 @@ def list_refused_people(user: User) -> list[RefusedPerson]:
         user_key=user.pk, event=SecurityEvent.PROVIDER_REFUSED
     )
     found: dict[str, RefusedPerson] = {}
-    for event in refusals.order_by("-pk")[:READ]:
+    for event in refusals.order_by("-pk")[:MAX_READ]:
         link = links.get(event.details.get("provider"))
         subject = event.details.get("subject")
         if event.details.get("reason") != OTHER_SUBJECT or link is None:
@@ -111,12 +111,12 @@ def list_refused_people(user: User) -> list[RefusedPerson]:
 
 
 def remove_company_accounts(user: User, *, actor: User) -> int:
-    """Remove all links of an account. Returns their number. See `remove_links()`."""
+    """Remove all links of an account, as `remove_links()` does. Return their number."""
     return remove_links(user, SocialAccount.objects.filter(user=user), actor=actor)
 
 
 def remove_company_account(user: User, pk: int, *, actor: User) -> bool:
-    """Remove one link of an account. Returns whether there was one."""
+    """Remove one link of an account. Return whether it existed."""
     links = SocialAccount.objects.filter(user=user, pk=pk)
     return remove_links(user, links, actor=actor) > 0
 
@@ -125,10 +125,10 @@ def remove_company_account(user: User, pk: int, *, actor: User) -> bool:
 def remove_links(
     user: User, links: QuerySet[SocialAccount], *, actor: User | None
 ) -> int:
-    """Remove links of an account. Returns their number.
+    """Remove links of an account, and return their number.
 
-    The next person who signs in at the provider with the user's verified address is
-    linked to the user. Sessions continue; the caller ends them.
+    The next person who signs in at the provider with the user's verified address will
+    be linked to the account. Does not end sessions; the caller must do that.
     """
     lock_account(user)
     removed = list(links)
@@ -140,10 +140,11 @@ def remove_links(
 
 @transaction.atomic
 def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
-    """Give the account to another person at the provider, who was refused before.
+    """Link the account to another person at the provider, who was refused before.
 
-    Returns whether the link was moved. It is not if it is gone, if the site has not
-    refused this person, or if they have an account by now. The caller ends sessions.
+    Returns whether the link was moved. It is not moved if it no longer exists, if this
+    person was not refused, or if they now have an account. Does not end sessions; the
+    caller must do that.
     """
     lock_account(user)
     refused = [
@@ -164,7 +165,8 @@ def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
 
 
 def lock_account(user: User) -> None:
-    # Also locked when an account is linked (orgadmin/accounts/company/views.py).
+    # Code that links an account takes the same lock
+    # (orgadmin/accounts/company/views.py).
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
 
 

@@ -1,7 +1,8 @@
-"""The mail that reminds of access that ends soon. `end_reminders` says who gets it.
+"""Emails about access that ends soon. `end_reminders.py` decides who gets them.
 
-Each task has an argument `language`, which the outbox passes: that of whoever caused
-the mail. Time caused this mail, so people who have chosen no language get the default.
+The outbox passes `language` to each task: the language of the person who caused the
+email. Nobody has caused these emails, so the tasks ignore `language`. People who have
+not chosen a language get the site's default.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from orgadmin.access.sql import read_clock
 from orgadmin.models import Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.ends import SOON, PlannedEnd, loses_last_admin
-from orgadmin.people.held_roles import find_owners
+from orgadmin.people.held_roles import find_group_owners
 from orgadmin.people.mail import find_people_page, find_recipients, name_person
 from orgadmin.people.membership import find_end_of_last_admin
-from orgadmin.people.message import make_harmless, write_message
+from orgadmin.people.message import escape_for_mail, write_message
 from orgadmin.people.security_mail import list_superusers
 
-# A message lists the first ends, and says how many more there are.
+# An email lists this many ends, and says how many more there are.
 MAX_ENDS = 20
 
 
 class EndKeys(TypedDict):
-    """The end of a membership in the arguments of a task."""
+    """The end of a membership, as stored in the arguments of a task."""
 
     membership: int
     ends_at: str  # in ISO format
@@ -39,7 +40,7 @@ class EndKeys(TypedDict):
 
 @dataclass(frozen=True)
 class _RoleThatEnds:
-    """A membership that still ends as the task says."""
+    """A membership whose end date has not changed since the task was added."""
 
     user: User
     organization: Organization
@@ -47,10 +48,10 @@ class _RoleThatEnds:
     ends_at: datetime
 
     def describe(self) -> dict[str, Any]:
-        """Return what a template needs. Names are made harmless, dates need not be."""
+        """Return the values for a template, with names escaped."""
         return {
-            "person": make_harmless(name_person(self.user)),
-            "organization": make_harmless(self.organization.name),
+            "person": escape_for_mail(name_person(self.user)),
+            "organization": escape_for_mail(self.organization.name),
             "role": self.role.label,
             "day": PlannedEnd(self.ends_at),
         }
@@ -62,7 +63,8 @@ def remind_member(
 ) -> None:
     """Remind a person of their roles that end soon.
 
-    Leaves out roles that they have lost meanwhile, and those with another end by now.
+    Skips roles that the person no longer has, and roles whose end date has changed
+    since the task was added. `language` is ignored.
     """
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
@@ -75,7 +77,7 @@ def remind_member(
         to=member.email,
         recipient=member,
         language=settings.LANGUAGE_CODE,
-        ours={
+        trusted_values={
             "ends": [row.describe() for row in roles],
             "contact": settings.ACCESS_CONTACT,
         },
@@ -90,8 +92,9 @@ def remind_admin(
 ) -> None:
     """Remind an admin of other people's roles that end soon.
 
-    Leaves out organizations of which they are no longer an admin, roles that were lost
-    meanwhile, and those with another end by now.
+    Skips organizations of which the recipient is no longer an admin, roles that have
+    ended in the meantime, and roles whose end date has changed since the task was
+    added. `language` is ignored.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:
@@ -107,7 +110,7 @@ def remind_admin(
         to=admin.email,
         recipient=admin,
         language=settings.LANGUAGE_CODE,
-        ours={
+        trusted_values={
             "ends": [row.describe() for row in roles],
             "page": find_people_page({row.organization.pk for row in roles}),
         },
@@ -125,9 +128,9 @@ def warn_superuser(
     more: int,
     language: str,
 ) -> None:
-    """Warn a superuser of organizations that lose their last active admin.
+    """Warn a superuser of organizations that soon lose their last active admin.
 
-    Leaves out those that someone will still administer by now.
+    Skips organizations for which this is no longer true. `language` is ignored.
     """
     superuser = list_superusers().filter(pk=user).exclude(email="").first()
     if superuser is None:
@@ -139,7 +142,7 @@ def warn_superuser(
     for organization in losing:
         ends_at = find_end_of_last_admin(organization)
         if ends_at is not None:
-            name = make_harmless(organization.name)
+            name = escape_for_mail(organization.name)
             ends.append({"organization": name, "day": PlannedEnd(ends_at)})
     if not ends:
         return
@@ -149,21 +152,25 @@ def warn_superuser(
         to=superuser.email,
         recipient=superuser,
         language=settings.LANGUAGE_CODE,
-        ours={"ends": ends, "page": settings.BASE_URL + page},
+        trusted_values={"ends": ends, "page": settings.BASE_URL + page},
         more=more,
     )
     outbox.deliver(message, context)
 
 
 def _find_roles(ends: Sequence[EndKeys]) -> list[_RoleThatEnds]:
-    """Return the memberships that have not ended, and still end as they did then."""
-    end_of = {keys["membership"]: keys["ends_at"] for keys in ends}
-    rows = Membership.objects.current().filter(pk__in=end_of).select_related("user")
+    """Return the memberships that have not ended, and whose end has not changed."""
+    ends_by_membership = {keys["membership"]: keys["ends_at"] for keys in ends}
+    rows = (
+        Membership.objects.current()
+        .filter(pk__in=ends_by_membership)
+        .select_related("user")
+    )
     members = list(rows.order_by("ends_at", "pk"))
-    owners = find_owners({row.group_id for row in members})
+    owners = find_group_owners({row.group_id for row in members})
     found = []
     for row in members:
-        if row.ends_at is None or row.ends_at.isoformat() != end_of[row.pk]:
+        if row.ends_at is None or row.ends_at.isoformat() != ends_by_membership[row.pk]:
             continue
         owner = owners.get(row.group_id)
         if owner is None or owner.organization.archived_at is not None:

@@ -1,4 +1,4 @@
-"""Decides who is reminded of access that ends, once for each end of a membership."""
+"""Decides who is reminded of access that ends soon, once per end of a membership."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orgadmin.people.end_mail import (
     warn_superuser,
 )
 from orgadmin.people.ends import SOON, loses_last_admin
-from orgadmin.people.held_roles import find_owners
+from orgadmin.people.held_roles import find_group_owners
 from orgadmin.people.mail import find_admins, find_recipients
 from orgadmin.people.security_mail import list_superusers
 
@@ -31,10 +31,10 @@ BATCH = 500  # memberships in one transaction
 
 
 def remind_of_ends() -> int:
-    """Add mail about all memberships that end within a week to the outbox, once.
+    """Queue reminders of all memberships that end within SOON, and return their number.
 
-    Returns how many memberships that are. A batch is reminded of in one transaction,
-    so nothing is lost or sent twice if the worker is killed.
+    Each end is reminded of only once. Each batch is one transaction, so that no
+    reminder is lost or sent twice if the worker is killed.
     """
     now = read_clock()
     EndReminder.objects.filter(ends_at__lte=now).delete()
@@ -43,7 +43,7 @@ def remind_of_ends() -> int:
         try:
             reminded = _remind_of_batch(now + SOON)
         except IntegrityError:
-            # Another worker has reminded of the same ends.
+            # Another worker is handling the same ends.
             return number
         number += reminded
         if reminded < BATCH:
@@ -52,6 +52,7 @@ def remind_of_ends() -> int:
 
 @transaction.atomic
 def _remind_of_batch(until: datetime) -> int:
+    """Queue reminders of up to BATCH memberships, and return their number."""
     locked = _find_due(until).select_for_update(of=("self",), skip_locked=True)
     rows = list(locked.order_by("pk")[:BATCH])
     reminders = [
@@ -66,9 +67,9 @@ def _remind_of_batch(until: datetime) -> int:
 
 
 def _find_due(until: datetime) -> QuerySet[Membership]:
-    """Return the memberships that end by then, without those reminded of.
+    """Return the memberships that end by `until` without a reminder so far.
 
-    In archived organizations, nobody has access that could end.
+    Leaves out archived organizations, because nobody has access to them.
     """
     reminders = EndReminder.objects.filter(
         user_key=OuterRef("user"),
@@ -83,9 +84,9 @@ def _find_due(until: datetime) -> QuerySet[Membership]:
 
 
 def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
-    """Add a task for each person who is to get mail about these memberships."""
-    owners = find_owners({row.group_id for row in rows})
-    # Other groups give roles nowhere.
+    """Queue the emails about these memberships."""
+    owners = find_group_owners({row.group_id for row in rows})
+    # Leave out groups that do not belong to an organization.
     rows = [row for row in rows if row.group_id in owners]
     admins = find_admins({owner.organization.pk for owner in owners.values()})
     willing = set(
@@ -108,7 +109,7 @@ def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
 
 
 def _warn_superusers(rows: Iterable[Membership], until: datetime) -> None:
-    """Add mail about the organizations that lose their last active admin by then."""
+    """Queue emails about organizations that lose their last active admin by `until`."""
     group_ids = {row.group_id for row in rows}
     losing = Organization.objects.filter(
         loses_last_admin(until), **{f"{ADMIN.key}__in": group_ids}
@@ -130,8 +131,8 @@ def describe_keys(row: Membership) -> EndKeys:
     return {"membership": row.pk, "ends_at": row.ends_at.isoformat()}
 
 
-def _enqueue(task: Task, ends_of: dict[int, list[EndKeys]]) -> None:
-    for pk in sorted(ends_of):
-        ends = ends_of[pk]
+def _enqueue(task: Task, ends_by_user: dict[int, list[EndKeys]]) -> None:
+    for pk in sorted(ends_by_user):
+        ends = ends_by_user[pk]
         more = max(len(ends) - MAX_ENDS, 0)
         outbox.enqueue(task, user=pk, ends=ends[:MAX_ENDS], more=more)

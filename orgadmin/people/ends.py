@@ -1,6 +1,6 @@
-"""When a membership is planned to end, in the words and days of people.
+"""The planned end of a membership, as people see and choose it.
 
-People choose a day. The membership ends at the end of it, in the site's time zone.
+People choose a day. The membership ends at the end of this day in the site's time zone.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.ends import find_start_of_next_day, show_end
 
-# By how much the button on the People page extends a membership.
+# The button on the People page extends a membership by this time.
 YEAR = datetime.timedelta(days=365)
 
-# How long before the end pages say so in words, and mail reminds of it.
+# Within this time before the end, pages show it in words, and emails remind of it.
 SOON = datetime.timedelta(days=7)
 
-# How long before it members can be extended by a button, and platform staff see that an
-# organization loses its last admin.
+# Within this time before the end, a button to extend the membership is shown, and
+# platform staff see that an organization will lose its last admin.
 FORESEEN = datetime.timedelta(days=30)
 
-# Days far ahead are slips of the pen, such as 20226 for 2026.
+# Later years are refused as typing mistakes.
 LAST_YEAR = 2999
 
 
 class UnusableDay(ValueError):
-    """A day that cannot be the last one of a membership. str() says why."""
+    """A day that cannot be the last day of a membership. `str()` gives the reason."""
 
 
 @dataclass(frozen=True)
 class PlannedEnd:
-    """The end of a membership. As text, its last day."""
+    """The end of a membership. `str()` returns its last day."""
 
     at: datetime.datetime
 
@@ -57,7 +57,7 @@ class PlannedEnd:
 
     @property
     def days_left(self) -> str:
-        """In how many days it is: "Ends tomorrow"."""
+        """How soon the membership ends, such as "Ends tomorrow"."""
         days = (self.last_day - find_today()).days
         if days <= 0:
             return _("Ends today")
@@ -71,7 +71,7 @@ class PlannedEnd:
         try:
             return self.last_day.replace(year=self.last_day.year + 1)
         except ValueError:
-            # It is February 29, and the next year is no leap year.
+            # The day is February 29, and the next year is not a leap year.
             return self.last_day + YEAR
 
     @property
@@ -88,26 +88,26 @@ def find_last_day(ends_at: datetime.datetime) -> datetime.date:
 def has_same_day(
     first: datetime.datetime | None, second: datetime.datetime | None
 ) -> bool:
-    """Return whether two ends have the same last day, or neither is an end."""
+    """Return whether two ends have the same last day, or are both None."""
     if first is None or second is None:
         return first is second
     return find_last_day(first) == find_last_day(second)
 
 
 def find_today() -> datetime.date:
-    """Return the day of the site, which is the same for everyone."""
+    """Return today's date in the site's time zone."""
     return find_day(timezone.now())
 
 
 def find_day(moment: datetime.datetime) -> datetime.date:
-    """Return the day on which a moment is, in the site's time zone."""
+    """Return the date of a moment in the site's time zone."""
     return timezone.localdate(moment, timezone.get_default_timezone())
 
 
 def find_end_of_day(day: datetime.date) -> datetime.datetime:
-    """Return when a membership ends that has this last day.
+    """Return the moment at which a membership with this last day ends.
 
-    Raises `UnusableDay` if the day has passed, or is too far ahead.
+    Raises `UnusableDay` if the day has passed, or is too far in the future.
     """
     if day < find_today():
         raise UnusableDay(_("This day has passed. Choose today or a later day."))
@@ -119,12 +119,14 @@ def find_end_of_day(day: datetime.date) -> datetime.datetime:
 
 
 def loses_last_admin(until: datetime.datetime) -> Q:
-    """Return the condition that an organization loses its last active admin by then.
+    """Return the condition that an organization loses its last active admin by `until`.
 
-    It still has an active admin. Triggers of the database keep the column.
+    It only applies to organizations that still have an active admin. Database triggers
+    update the column `admins_end_at`.
     """
     return Q(archived_at=None, admins_end_at__gt=Now(), admins_end_at__lte=until)
 
 
 def plan_end(ends_at: datetime.datetime | None) -> PlannedEnd | None:
+    """Return the end as a `PlannedEnd`, or None if there is no end."""
     return PlannedEnd(ends_at) if ends_at is not None else None

@@ -1,6 +1,7 @@
-"""Removes the rows of memberships that have ended by their date.
+"""Removes the rows of memberships that have expired.
 
-This decides nothing: the access rule stops counting a membership at its end.
+This does not affect anyone's access, because the access rule ignores a membership from
+its end on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from orgadmin.access.membership_log import (
     write_planned_ends,
 )
 from orgadmin.models import Membership, Organization, User
-from orgadmin.people.held_roles import GroupOwner, find_owners
+from orgadmin.people.held_roles import GroupOwner, find_group_owners
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -25,10 +26,10 @@ BATCH = 500  # memberships in one transaction
 
 
 def remove_ended_memberships() -> int:
-    """Remove and log all memberships that have ended. Returns how many.
+    """Remove and log all memberships that have expired, and return their number.
 
-    Waits for nobody: leaves out those whose user or organization someone else is
-    changing, until it is called again.
+    Does not wait for locks: skips memberships whose user or organization is locked. The
+    next call removes these.
     """
     number = 0
     last_pk = 0
@@ -43,17 +44,18 @@ def remove_ended_memberships() -> int:
 
 @transaction.atomic
 def _remove(pks: Collection[int]) -> int:
-    """Remove those of the memberships that have ended and are free. Returns how many.
+    """Remove the memberships that are not locked, and return their number.
 
     Locks users, then organizations, as all code does. The triggers that count admins
     would lock the organizations anyway.
     """
     ended = Membership.objects.ended().filter(pk__in=pks)
     free_users = _lock_free(User.objects.filter(pk__in=ended.values("user")))
-    owners = find_owners(ended.values("group"))
+    owners = find_group_owners(ended.values("group"))
     owner_pks = {owner.organization.pk for owner in owners.values()}
     free_organizations = _lock_free(Organization.objects.filter(pk__in=owner_pks))
-    # Someone may have given a membership another end before its user was locked.
+    # Query again, because a membership may have got a new end before its user was
+    # locked.
     rows = ended.filter(user__in=free_users).select_related("user", "group")
     removed = []
     changes = []
@@ -65,17 +67,18 @@ def _remove(pks: Collection[int]) -> int:
         elif owner.organization.pk in free_organizations:
             removed.append(row.pk)
             changes.append(_describe_end(row, owner))
-    # These have all ended.
+    # All of them have expired.
     Membership.objects.filter(pk__in=removed).delete()
     write_planned_ends(changes)
     for row in others:
-        # The audit log records changes of groups that are no roles.
+        # remove() sends the signal that records changes of other groups in the audit
+        # log.
         row.user.groups.remove(row.group)
     return len(removed) + len(others)
 
 
 def _lock_free(rows: QuerySet) -> set[int]:
-    """Lock the rows that nobody else has locked, and return their keys."""
+    """Lock the rows that are not locked yet, and return their IDs."""
     locked = rows.order_by("pk").select_for_update(no_key=True, skip_locked=True)
     return {row.pk for row in locked}
 

@@ -1,4 +1,4 @@
-"""Finds the organizations that a superuser names."""
+"""Finds the organizations that a superuser has named in a form."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SEPARATORS = re.compile(r"[\t\n\r]+")
 
 BATCH = 1_000  # names in one query
 
-# What bulk changes load of an organization. The rest may be megabytes.
+# The fields of an organization that bulk changes load. The others may take megabytes.
 COLUMNS = ("pk", "name", "reference", *[role.attname for role in ROLES])
 
 
 @dataclass(frozen=True)
 class OrganizationNaming:
-    """A name that someone typed, and which organizations it may mean.
+    """A name that someone typed, and the organizations that it may mean.
 
-    It is clear if it means exactly one. `candidates` of an unclear name may only look
-    like it.
+    `organization` is set if the name means exactly one. If no organization has the
+    name, `candidates` are organizations whose names look like it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class OrganizationNaming:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines of a text, and the cells of a copied table, each once."""
+    """Return the lines of a text, or the cells of a copied table, each once."""
     lines = [" ".join(line.split()) for line in SEPARATORS.split(text)]
     return list(dict.fromkeys(line for line in lines if line))
 
@@ -50,10 +50,10 @@ def split_lines(text: str) -> list[str]:
 def identify_organizations(
     names: Collection[str], *, actor: User
 ) -> dict[str, OrganizationNaming]:
-    """Return {name: OrganizationNaming}: what references, names and IDs mean.
+    """Return {name: OrganizationNaming} for references, names and IDs.
 
-    An ID is written as "#17", or as "17" unless that is a reference or a name. Runs one
-    query per BATCH of names.
+    An ID is written as "#17". "17" is also an ID, unless it is a reference or a name.
+    Runs one query per BATCH names.
     """
     found = {}
     visible = Organization.objects.permitted(actor).order_by()
@@ -65,7 +65,7 @@ def identify_organizations(
 
 
 class Candidates:
-    """Organizations, by each way in which they can be named."""
+    """Organizations, indexed by ID, reference, name, and look-alike key."""
 
     def __init__(self, organizations: Iterable[Organization]) -> None:
         self.by_pk: dict[int, Organization] = {}
@@ -108,7 +108,7 @@ def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
 
 
 def read_number(name: str) -> int | None:
-    """Return the ID in "#17", or in "17"."""
+    """Return the ID in "#17" or "17", or None for other text."""
     return read_key(name if name.startswith("#") else f"#{name}")
 
 

@@ -1,4 +1,4 @@
-"""Finds the people whom someone names in order to add them to an organization."""
+"""Finds the people whom someone has named to add them to an organization."""
 
 from __future__ import annotations
 
@@ -29,51 +29,53 @@ BATCH = 1_000  # names in one query
 
 @dataclass
 class NamedPeople:
-    """Whom some names mean."""
+    """What a list of names means."""
 
-    users: list[User] = field(default_factory=list)  # get a role
-    emails: list[str] = field(default_factory=list)  # are invited
-    unknown: list[str] = field(default_factory=list)  # mean nobody
+    users: list[User] = field(default_factory=list)  # will get a role
+    emails: list[str] = field(default_factory=list)  # will be invited
+    unknown: list[str] = field(default_factory=list)  # do not match anyone
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names in a text, which are separated by commas or line breaks."""
+    """Return the names in a text, separated by commas, semicolons or line breaks."""
     names = [name.strip() for name in SEPARATORS.split(text)]
     return list(dict.fromkeys(name for name in names if name))
 
 
 def is_address(name: str) -> bool:
-    """Return whether a name is an email address, and not a username.
+    """Return whether a name is an email address rather than a username.
 
-    Usernames can contain an "@", too, but never count as an address: whoever creates an
-    account could choose the address of someone else as its username.
+    Usernames can contain an "@", too. A name with an "@" is nevertheless treated as an
+    address, because someone could choose another person's address as their username.
     """
     return "@" in normalize_email(name)
 
 
 def find_named(names: Sequence[str], *, actor: User) -> NamedPeople:
-    """Return whom the names mean, as far as the actor may know.
+    """Return what the names mean, limited to people whom the actor can name.
 
-    Superusers name everyone by username, by the ID of the account, or by an address
-    that its owner has confirmed. Everyone else names people of the organizations that
-    they manage, and only by username. An address is always invited then, so the result
-    does not reveal who has an account. Addresses are in their normal form. Runs one
-    query for usernames, and one for addresses.
+    Superusers can name everyone, by username, by ID such as "#17", or by a verified
+    email address. Other people can only name members of the organizations that they
+    manage, and only by username. For them, every address becomes an invitation, so that
+    the result does not reveal who has an account. The returned addresses are in their
+    normal form. Runs one query for usernames, and one for addresses.
     """
     found = NamedPeople()
     addresses = [
         fold_email(normalize_email(name)) for name in names if is_address(name)
     ]
     usernames = [name for name in names if not is_address(name)]
-    owners = find_owners(addresses) if actor.is_superuser else {}
+    users_by_email = (
+        find_users_by_verified_email(addresses) if actor.is_superuser else {}
+    )
     for email in dict.fromkeys(addresses):
-        if email in owners:
-            found.users.append(owners[email])
+        if email in users_by_email:
+            found.users.append(users_by_email[email])
         else:
             found.emails.append(email)
     candidates = find_candidates(usernames, actor=actor)
     for name in usernames:
-        user = choose(candidates, name)
+        user = choose_user(candidates, name)
         if user is None:
             found.unknown.append(name)
         elif user not in found.users:
@@ -81,8 +83,8 @@ def find_named(names: Sequence[str], *, actor: User) -> NamedPeople:
     return found
 
 
-def find_owners(emails: Collection[str]) -> dict[str, User]:
-    """Return {email address: user} of people who have confirmed the address."""
+def find_users_by_verified_email(emails: Collection[str]) -> dict[str, User]:
+    """Return {email address: user} for users who have verified their address."""
     if not emails:
         return {}
     users = User.objects.find_by_emails(emails)
@@ -90,7 +92,7 @@ def find_owners(emails: Collection[str]) -> dict[str, User]:
 
 
 def find_candidates(usernames: Collection[str], *, actor: User) -> list[User]:
-    """Return the users whom the actor may mean by the usernames. Runs one query."""
+    """Return the users whom the actor may mean by the names. Runs one query."""
     if not usernames:
         return []
     condition = Q()
@@ -103,7 +105,8 @@ def find_candidates(usernames: Collection[str], *, actor: User) -> list[User]:
     return list(users.filter(condition).order_by("pk"))
 
 
-def choose(candidates: Collection[User], name: str) -> User | None:
+def choose_user(candidates: Collection[User], name: str) -> User | None:
+    """Return the candidate with this username, or else with this ID."""
     user = choose_by_username(candidates, name)
     key = read_key(name)
     if user is None and key is not None:
@@ -112,6 +115,7 @@ def choose(candidates: Collection[User], name: str) -> User | None:
 
 
 def read_key(name: str) -> int | None:
+    """Return the ID in "#17", or None for other text."""
     match = KEY.fullmatch(name)
     if match is None or not is_primary_key(match[1]):
         return None
@@ -128,7 +132,7 @@ def find_known_people(actor: User) -> QuerySet[User]:
 
 
 def name_for(user: User) -> str:
-    """Return the name by which a superuser can add a user, and no one else."""
+    """Return a name that identifies this user when a superuser types it."""
     if not is_address(user.username):
         return user.username
     return user.email if user.has_verified_email else f"#{user.pk}"
@@ -136,11 +140,11 @@ def name_for(user: User) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """A name that a superuser typed, and whom it may mean.
+    """A name that a superuser typed, and the people it may mean.
 
-    It is clear if it means exactly one person. A name that means nobody has no
-    candidates. An address that its owner has not confirmed is not clear, because
-    someone else may have entered it.
+    `user` is set if the name means exactly one person. It is not set for an address
+    that is not verified, because someone else may have entered it. `candidates` is
+    empty if nobody has the name.
     """
 
     name: str
@@ -149,9 +153,10 @@ class Naming:
 
 
 def identify(names: Collection[str]) -> dict[str, Naming]:
-    """Return {name: Naming}: whom usernames, IDs such as "#17" and addresses mean.
+    """Return {name: Naming} for usernames, IDs such as "#17", and email addresses.
 
-    Only for superusers. Runs two queries per BATCH of names.
+    Only for superusers, because the result reveals who has an account. Runs two queries
+    per BATCH names.
     """
     found: dict[str, Naming] = {}
     for batch in split_into_batches(dict.fromkeys(names), BATCH):
@@ -160,15 +165,19 @@ def identify(names: Collection[str]) -> dict[str, Naming]:
             for name in batch
             if is_address(name)
         }
-        owners = User.objects.find_by_emails(set(emails.values())) if emails else {}
+        users_by_email = (
+            User.objects.find_by_emails(set(emails.values())) if emails else {}
+        )
         named = find_users_named(batch)
         for name in batch:
-            found[name] = choose_meaning(name, named, owners.get(emails.get(name, "")))
+            found[name] = choose_meaning(
+                name, named, users_by_email.get(emails.get(name, ""))
+            )
     return found
 
 
 def find_users_named(names: Collection[str]) -> list[User]:
-    """Return the users who have one of these usernames, or one of these IDs."""
+    """Return the users with one of these usernames or IDs, such as "#17"."""
     keys = [key for key in map(read_key, names) if key is not None]
     folds = {fold_username(name) for name in names}
     users = User.objects.filter(
@@ -178,10 +187,10 @@ def find_users_named(names: Collection[str]) -> list[User]:
 
 
 def choose_meaning(name: str, named: Collection[User], owner: User | None) -> Naming:
-    """Return whom a name means.
+    """Return what a name means.
 
-    `named` are users among whom are those with this username or ID. `owner` is the
-    user with this address.
+    `named` includes the users with this username or ID. `owner` is the user with this
+    email address.
     """
     key = read_key(name)
     namesake = choose_by_username(named, name)

@@ -1,4 +1,4 @@
-"""The roles that many people have now, and the organizations that own groups."""
+"""Finds the current roles of many people, and the organizations of groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from orgadmin.access.ends import show_end
 from orgadmin.access.roles import ROLES, Role
 from orgadmin.models import Membership, Organization, User
 
-BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
+BATCH = 5_000  # IDs in one query, below SQLite's limit of 32,766 parameters
 
-# The role that permits most comes last.
-RANKED = sorted(ROLES, key=lambda role: len(role.permissions))
+# Sorted so that the role that permits most comes last.
+ROLES_BY_RANK = sorted(ROLES, key=lambda role: len(role.permissions))
 
 
 @dataclass(frozen=True)
 class HeldRole:
-    """A role, and when it ends; None if it has no end."""
+    """A role and its end. `ends_at` is None if it has no end."""
 
     role: Role
     ends_at: datetime | None = None
@@ -32,7 +32,7 @@ class HeldRole:
         return show_end(self.ends_at) if self.ends_at is not None else ""
 
     def permits_more_than(self, other: HeldRole) -> bool:
-        return RANKED.index(self.role) > RANKED.index(other.role)
+        return ROLES_BY_RANK.index(self.role) > ROLES_BY_RANK.index(other.role)
 
     def lasts_longer_than(self, other: HeldRole) -> bool:
         if other.ends_at is None:
@@ -58,30 +58,33 @@ class Holding:
 
 
 def list_all_roles(users: Collection[User]) -> list[Holding]:
-    """Return each role of these users, in the order of users and organizations.
+    """Return all roles of these users, sorted by user ID and organization ID.
 
-    Includes roles in archived organizations, which end when the person leaves. Someone
-    who was added to both groups of an organization is listed with the role that permits
-    more. Runs three queries per BATCH of memberships.
+    Includes roles in archived organizations, because these end, too, when the person
+    leaves. If someone is in both groups of an organization, returns only the role that
+    permits more. Runs one query for the memberships, and then one query per role and
+    BATCH groups.
     """
     users_by_pk = {user.pk: user for user in users}
     memberships = Membership.objects.current().filter(user__in=users_by_pk)
-    rows_of: dict[int, list[Membership]] = defaultdict(list)
+    memberships_by_group_id: dict[int, list[Membership]] = defaultdict(list)
     for row in memberships:
-        rows_of[row.group_id].append(row)
+        memberships_by_group_id[row.group_id].append(row)
     found: dict[tuple[int, int], Holding] = {}
-    for role in RANKED:
-        for organization in list_owners(role, rows_of):
-            for row in rows_of[getattr(organization, role.attname)]:
+    for role in ROLES_BY_RANK:
+        for organization in list_organizations_of_groups(role, memberships_by_group_id):
+            for row in memberships_by_group_id[getattr(organization, role.attname)]:
                 user = users_by_pk[row.user_id]
                 held = HeldRole(role, row.ends_at)
-                # The role that permits more replaces the other.
+                # ROLES_BY_RANK ends with the role that permits most, so that role wins.
                 found[user.pk, organization.pk] = Holding(user, organization, held)
     return [found[key] for key in sorted(found)]
 
 
-def list_owners(role: Role, group_ids: Collection[int]) -> list[Organization]:
-    """Return the organizations whose group for a role is among these."""
+def list_organizations_of_groups(
+    role: Role, group_ids: Collection[int]
+) -> list[Organization]:
+    """Return the organizations whose group for `role` is one of these groups."""
     columns = [one.attname for one in ROLES]
     found: list[Organization] = []
     for batch in split_into_batches(group_ids, BATCH):
@@ -93,15 +96,15 @@ def list_owners(role: Role, group_ids: Collection[int]) -> list[Organization]:
 def find_current_roles(
     users: Collection[User], organizations: Sequence[Organization]
 ) -> dict[tuple[int, int], HeldRole]:
-    """Return {(user ID, organization ID): HeldRole} of those who have a role.
+    """Return {(user ID, organization ID): HeldRole} for users who have a role there.
 
-    Of someone who was added to both groups, it is the role that permits more. Runs one
-    query per BATCH of organizations.
+    If someone is in both groups of an organization, returns the role that permits more.
+    Runs one query per BATCH organizations.
     """
     found: dict[tuple[int, int], HeldRole] = {}
     user_ids = {user.pk for user in users}
     for batch in split_into_batches(organizations, BATCH):
-        owners = map_owners(batch)
+        owners = map_group_owners(batch)
         memberships = Membership.objects.current().filter(
             user__in=user_ids, group__in=owners
         )
@@ -116,17 +119,17 @@ def find_current_roles(
     return found
 
 
-def find_owners(groups: Any) -> dict[int, GroupOwner]:
-    """Return {group ID: GroupOwner} of the organizations that own one of these groups.
+def find_group_owners(groups: Any) -> dict[int, GroupOwner]:
+    """Return {group ID: GroupOwner} for groups that belong to an organization.
 
-    `groups` are keys, or a query for them. Includes archived organizations, and the
-    other groups of each organization. Runs one query.
+    `groups` are group IDs, or a query for them. The result also contains the other
+    groups of these organizations, and includes archived organizations. Runs one query.
     """
-    return map_owners(Organization.objects.owning_any(groups).order_by())
+    return map_group_owners(Organization.objects.owning_any(groups).order_by())
 
 
-def map_owners(organizations: Iterable[Organization]) -> dict[int, GroupOwner]:
-    """Return {group ID: GroupOwner} for the groups of organizations."""
+def map_group_owners(organizations: Iterable[Organization]) -> dict[int, GroupOwner]:
+    """Return {group ID: GroupOwner} for all groups of these organizations."""
     owners = {}
     for organization in organizations:
         for role in ROLES:

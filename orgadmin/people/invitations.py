@@ -40,30 +40,29 @@ from orgadmin.people.membership import (
     require_future,
 )
 
-# How many invitations are sent in a DAY, including those that are sent again.
+# How many invitations can be sent per DAY, including those that are sent again.
 DAY = timedelta(days=1)
 LIMIT_BY_PERSON = 50
 LIMIT_TO_ORGANIZATION = 100
 
-# Superusers may send this many times as many.
+# The limits are this many times higher for superusers.
 SUPERUSER_FACTOR = 10
 
 
 class InvitationError(Exception):
-    """The invitation cannot be accepted, or can no longer be accepted.
+    """The invitation cannot be accepted.
 
-    `explanation` is for the person who opened the link.
+    `explanation` is shown to the person who opened the link.
     """
 
     explanation: ClassVar[str | Promise] = ""
 
 
 class InvitationGone(InvitationError):
-    """There is no such invitation, or it was accepted or revoked.
+    """The invitation does not exist, was accepted or revoked, or was replaced.
 
-    The same goes if its organization is archived.
-
-    One text for all cases: strangers who try links learn nothing from it.
+    Also raised if its organization is archived. The text is the same in all cases, so
+    that people who guess links learn nothing.
     """
 
     explanation = gettext_lazy(
@@ -97,7 +96,7 @@ class AccountInactive(InvitationError):
 
 
 class AccountChanged(InvitationError):
-    """The account is no longer what it was when the page was shown."""
+    """The account has changed since the page was shown."""
 
     explanation = gettext_lazy(
         "The account with this email address has changed. Open the link in the email"
@@ -106,11 +105,11 @@ class AccountChanged(InvitationError):
 
 
 class TooManyInvitations(Exception):
-    """The person, or the organization, has sent too many invitations in a day."""
+    """Too many invitations were sent in a day, by the person or to the organization."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(until)
-        self.until = until  # when more can be sent
+        self.until = until  # when the next one can be sent
 
 
 @transaction.atomic
@@ -126,18 +125,20 @@ def invite(
     """Invite an email address to a role, whether or not a user has that address.
 
     Replaces an earlier invitation to the same organization and address. The address is
-    stored in its normal form. `ends_at` is when the membership will end. Sends no mail;
-    the caller does. Imports, which only superusers can run, are not limited.
+    stored in its normal form. `ends_at` is the end of the offered membership. Does not
+    send an email; the caller must do that. Imports and bulk changes, which only
+    superusers can run, set `is_limited=False`.
+
     Raises `PermissionDenied` if the actor may not assign the role,
-    `TooManyInvitations` if the limit of a day is reached, `EndInThePast`, and
-    `Organization.DoesNotExist` if the organization has been deleted or archived.
+    `TooManyInvitations`, `EndInThePast`, or `Organization.DoesNotExist` if the
+    organization was deleted or archived.
     """
     require_future([ends_at])
     unarchived = Organization.objects.unarchived()
     organization = unarchived.select_for_update(no_key=True).get(pk=organization.pk)
     _check_may_assign(actor, organization, role)
     if is_limited:
-        _count(organization, actor)
+        _count_invitation(organization, actor)
     email = fold_email(email)
     organization.invitations.to_email(email).delete()
     _log_invited(organization, email, role, actor, ends_at)
@@ -146,10 +147,10 @@ def invite(
     )
 
 
-def _count(organization: Organization, actor: User) -> None:
+def _count_invitation(organization: Organization, actor: User) -> None:
     """Count an invitation by the actor and to the organization.
 
-    Raises `TooManyInvitations`, which undoes the counting, too.
+    Raises `TooManyInvitations`. This also rolls back the counting.
     """
     factor = SUPERUSER_FACTOR if actor.is_superuser else 1
     limits = [
@@ -166,7 +167,7 @@ def _count(organization: Organization, actor: User) -> None:
 def revoke(invitation: Invitation, *, actor: User) -> None:
     """Delete an invitation, so that its link no longer works.
 
-    Raises `PermissionDenied` if the actor may not assign the role that it offers.
+    Raises `PermissionDenied` if the actor may not assign the offered role.
     """
     organization = invitation.organization
     role = ROLES_BY_KEY[invitation.role]
@@ -178,8 +179,8 @@ def revoke(invitation: Invitation, *, actor: User) -> None:
 def decline(invitation: Invitation) -> bool:
     """Delete an invitation that the invited person does not want.
 
-    Returns whether it still existed. The log has no actor: its readers know only the
-    address of the person.
+    Returns whether it still existed. The log records no actor, because its readers must
+    only learn the invited address.
     """
     rows = Invitation.objects.filter(pk=invitation.pk)
     return bool(rows.revoke(actor=None, reason=_("The invited person declined.")))
@@ -223,9 +224,9 @@ def find_invitations(email: str) -> list[Invitation]:
 
 
 def resend_invitations(email: str) -> None:
-    """Send the links of an address's invitations again, for a visitor who asks for it.
+    """Send the links of all invitations to an address again, because a visitor asked.
 
-    Mail that signed-in people wait for goes first.
+    The emails have a lower priority than emails that signed-in people wait for.
     """
     resend = send_invitation.using(priority=outbox.FOR_VISITORS)
     for invitation in find_invitations(email):
@@ -251,23 +252,23 @@ def find_invitation(token: str) -> Invitation:
 
 
 def find_accepted(token: str) -> AcceptedInvitation | None:
-    """Return who accepted the invitation whose link contains this secret, if anyone."""
+    """Return the accepted invitation whose link contains this secret, or None."""
     return AcceptedInvitation.objects.filter(token_hash=hash_token(token)).first()
 
 
 def may_choose_password(user: User) -> bool:
-    """Return whether the link in an invitation may set the password of an account.
+    """Return whether an invitation's link may set the password of an account.
 
-    Or whether it may connect the account with a company account.
-
-    It may only if nobody has used the account, and if it gives no access to anything.
-    Everyone else has a way to sign in, or someone else has: the company's provider or a
-    second factor must not be bypassed, and the account may belong to another person.
+    The same condition applies to linking the account with a company account. It holds
+    only if nobody has used the account yet, and the account does not give access to
+    anything. Otherwise, the person already has a way to sign in, and the link must not
+    bypass a company's provider or a second factor. The account may also belong to
+    someone else.
     """
     is_special = user.is_platform_staff or not user.is_active
     if is_special or user.last_login is not None or user.has_usable_password():
         return False
-    # A membership that has ended says that the account belongs to somebody.
+    # Includes expired memberships, which also show that the account belongs to someone.
     if user.groups.exists() or user.user_permissions.exists():
         return False
     tables = (OrganizationUserObjectPermission, SocialAccount, Authenticator)
@@ -275,17 +276,16 @@ def may_choose_password(user: User) -> bool:
 
 
 def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
-    """Give a user the role that they were invited to.
+    """Give a user the role that they were invited to, and return their role.
 
-    Returns the role that they have now. It differs from that of the invitation if they
-    already had a role with more permissions, which they keep.
+    If they already have a role with the same or more permissions, they keep it.
 
-    Whoever has the link receives mail at the invited address, so it becomes the
-    verified address of the account. With `is_unused`, `user` is an account as in
-    `may_choose_password()`, or a new one. It is saved here, with its new password if it
-    has one. Otherwise, `user` is the person who is signed in.
+    Someone who has the link receives emails at the invited address, so it becomes the
+    verified address of the account. With `is_unused`, `user` is a new account, or one
+    for which `may_choose_password()` is true. It is saved here, with its new password
+    if it has one. Otherwise, `user` is the person who is signed in.
 
-    Raises an `InvitationError`, and then changes nothing.
+    Raises an `InvitationError`, without changing anything.
     """
     try:
         with transaction.atomic():
@@ -297,13 +297,14 @@ def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
     except EndInThePast as error:
         raise InvitationExpired from error
     except (IntegrityError, CredentialsChanged) as error:
-        # Someone else has taken the email address, or has changed the account.
+        # Someone else now has the email address, or the account has changed.
         raise AccountChanged from error
 
 
 def _accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
     user = _save_account(invitation, user, is_unused=is_unused)
-    # It can be archived since the page was shown. Nobody archives it from now on.
+    # The organization may have been archived after the page was shown. Once it is
+    # locked, nobody can archive it until the end of this transaction.
     if not lock(Organization, [invitation.organization_id], unarchived=True):
         raise InvitationGone
     _use_up(invitation)
@@ -316,8 +317,8 @@ def _accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
 def _use_up(invitation: Invitation) -> None:
     """Delete an invitation, so that nobody can accept it again.
 
-    The user and the organization are locked. So it cannot be that someone is removing
-    the user, which would revoke the invitation.
+    The user and the organization are locked. Therefore, nobody can remove the user from
+    the organization at the same time, which would revoke the invitation.
     """
     unused = Invitation.objects.filter(
         pk=invitation.pk, token_hash=invitation.token_hash
@@ -328,9 +329,9 @@ def _use_up(invitation: Invitation) -> None:
 
 
 def _remember_link(invitation: Invitation, user: User) -> None:
-    """Let the link of an accepted invitation lead the user to the organization.
+    """Remember the link, so that it redirects the user to the organization later.
 
-    An invitation that was never mailed has no link.
+    An invitation for which no email was sent does not have a link.
     """
     if invitation.token_hash is not None:
         AcceptedInvitation.objects.create(
@@ -343,7 +344,7 @@ def _remember_link(invitation: Invitation, user: User) -> None:
 def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> User:
     """Lock and check the account, save its new password, and verify its address.
 
-    Other transactions that change the roles of the user wait until this one ends.
+    Other transactions that change the user's roles wait until this one ends.
     """
     user.changed_by = user
     if user.pk is not None:
@@ -369,8 +370,8 @@ def _assign_role(invitation: Invitation, user: User) -> Role:
     current = find_role(invitation.organization, user)
     if current is not None and current.includes(role):
         return current
-    # If the inviter has been deleted, use a new user as the actor, because it has no
-    # permissions. None would mean a command, which may do everything.
+    # If the inviter was deleted, the actor is an unsaved user, who has no permissions.
+    # None would stand for a command, which may do everything.
     actor = invitation.invited_by or User()
     end = MembershipEnd(invitation.membership_ends_at)
     change_roles(

@@ -1,6 +1,6 @@
-"""Signed tokens in the links that this site sends to the address of an account.
+"""Signed tokens in links that this site sends to the email address of an account.
 
-They are stored nowhere. The database could not tell anyone a link that works.
+Tokens are not stored, so that nobody can read a valid link in the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from orgadmin.models import User
 
 @dataclass(frozen=True)
 class Link:
-    """Whom a link was made for. `nonce` is what was given to `make_link_token()`."""
+    """The content of a link. `nonce` is as in `make_link_token()`."""
 
     user: User
     nonce: str
@@ -23,8 +23,8 @@ class Link:
 def make_link_token(user: User, purpose: str, nonce: str = "") -> str:
     """Return a token for a link that is sent to the user's current email address.
 
-    The token ends when the address changes, and when the user's sessions end. With
-    `nonce`, it only works together with the same nonce.
+    The token becomes invalid when the address changes, and when the user's sessions
+    end. With `nonce`, it is only valid together with the same nonce.
     """
     content = [user.pk, user.email, user.session_epoch, nonce]
     return signing.dumps(content, salt=_make_salt(purpose))
@@ -44,7 +44,7 @@ def read_link_token(
 
 
 def read_link(token: str, purpose: str, max_age: int) -> Link | None:
-    """Return what a token says, with any nonce, or None if it is not valid."""
+    """Return the content of a token, whatever its nonce, or None if it is not valid."""
     try:
         content = signing.loads(token, salt=_make_salt(purpose), max_age=max_age)
     except signing.BadSignature:

@@ -1,8 +1,8 @@
-"""The link in the mail about too many failed attempts to sign in.
+"""The link in the email about too many failed attempts to sign in.
 
-Whoever guesses someone's password or codes uses up the attempts of all devices that the
-account does not know. With the link, the person gets attempts on a new device.
-`accounts/lock_out_link.py` has its page.
+If someone guesses a person's password or codes, they use up the attempts of all devices
+that are new to the account. With the link, the person gets more attempts on a new
+device. `accounts/lock_out_link.py` contains its page.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from orgadmin.models import AuditEvent, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people.link_tokens import Link, make_link_token, read_link
 
-# The purpose of the links.
+# The purpose in the tokens of these links.
 PURPOSE = "lock-out"
 
-# After a mail about a lock-out, there is no other one for this time about the same
-# account. Someone who is refused may try again and again.
+# The minimum time between two emails about lock-outs of the same account, because
+# someone who was refused may keep trying.
 PAUSE = timedelta(hours=1)
 
-# While someone goes on guessing, there is always a link that works: a lock-out is
-# recorded every 15 minutes, and the first one after PAUSE sends the next link.
+# While someone keeps guessing, there is always a valid link: a lock-out is recorded
+# every 15 minutes, and the first one after PAUSE sends the next link.
 LINK_LIFETIME = timedelta(hours=2)
 
-# The kinds of attempts for which the link gives others. Most of the other kinds need a
-# session.
+# The kinds of attempts of which the link gives more. Most other kinds need a session.
 KINDS = ("sign-in", "code")
 
 
 def count_mail(event: AuditEvent, user: User) -> bool:
-    """Count a lock-out of a user, and return whether to send mail about it.
+    """Count a lock-out of a user, and return whether to send an email about it.
 
-    Mail without a link does not put off the one with a link.
+    Emails with a link are counted separately, so that an email without a link does not
+    delay one with a link.
     """
     kind = "lock-out link" if has_link(event, user) else "lock-out mail"
     key = make_key(kind, str(user.pk))
@@ -43,19 +43,20 @@ def count_mail(event: AuditEvent, user: User) -> bool:
 
 
 def has_link(event: AuditEvent, user: User) -> bool:
-    """Return whether the mail to a user about an event has a link."""
+    """Return whether the email to a user about an event contains a link."""
     kind = event.details.get("kind")
     if event.event != SecurityEvent.LOCKED_OUT or kind not in KINDS:
         return False
-    # Codes are also asked for after a sign-in with a company account.
+    # People without a password also enter codes, after signing in with a company
+    # account.
     return user.is_active and (kind == "code" or user.has_usable_password())
 
 
-def make_path(event: AuditEvent, user: User, address: str) -> str:
-    """Return the path of the link in the mail about an event, or "" without a link.
+def make_link_path(event: AuditEvent, user: User, address: str) -> str:
+    """Return the path of the link in the email about an event, or "" if it has none.
 
-    `address` is where the mail goes: only the present address of the user gets a link.
-    The link works once, also if the mail is sent twice.
+    Only an email to the user's current address gets a link. The link works only once,
+    even if the email is sent twice.
     """
     if event.user_key != user.pk or user.email != address:
         return ""
@@ -66,15 +67,15 @@ def make_path(event: AuditEvent, user: User, address: str) -> str:
 
 
 def find_link(token: str) -> Link | None:
-    """Return whom a link was sent to, or None if it does not work any more."""
+    """Return the content of a link, or None if it is not valid or was already used."""
     link = read_link(token, PURPOSE, int(LINK_LIFETIME.total_seconds()))
     if link is None or SignInAttempt.objects.filter(key=_make_key(link)).exists():
         return None
     return link
 
 
-def use(link: Link) -> bool:
-    """Use a link, and return whether it had not been used before."""
+def use_link(link: Link) -> bool:
+    """Mark a link as used, and return whether this was the first use."""
     return SignInAttempt.objects.count_one(_make_key(link), LINK_LIFETIME).count == 1
 
 

@@ -1,6 +1,6 @@
-"""The mail that the site sends to people.
+"""Emails about invitations and role changes, and helpers for all emails.
 
-The functions of tasks send one message each. `outbox.py` says when they run.
+Each task sends one email to one person. `outbox.py` explains when tasks run.
 """
 
 from __future__ import annotations
@@ -38,45 +38,45 @@ if TYPE_CHECKING:
 
 DAY = 24 * 60 * 60  # seconds
 
-# A message lists the first changes, and says how many more there are.
+# An email lists this many changes, and says how many more there are.
 MAX_CHANGES = 20
 
 BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
 
-# An address that contains nothing else.
+# A plain email address, without any other text.
 PLAIN_ADDRESS = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 
 class Keys(TypedDict):
-    """A role change in the arguments of a task."""
+    """A role change, as stored in the arguments of a task."""
 
     person: int
     organization: int
-    role: str  # the key of the new role, or "" without one
-    previous: str  # the same for the old role
+    role: str  # the key of the new role, or "" if there is none
+    previous: str  # the key of the old role, or ""
     ends_at: NotRequired[str]  # in ISO format, if the role ends
 
 
 @task(takes_context=True)
 def send_invitation(context: TaskContext, *, invitation: int, language: str) -> None:
-    """Send a new link that accepts an invitation. Earlier links no longer work.
+    """Send a new link to accept an invitation. Earlier links stop working.
 
     Sends nothing if the invitation has expired, or was accepted or revoked, or if the
-    organization is archived. If nobody has an account with the address, the mail is in
-    the language of whoever asked for it: mostly the inviter.
+    organization is archived. If the address does not belong to an account, the email is
+    in `language`, which is usually the inviter's language.
     """
     stored = Invitation.objects.of_unarchived().filter(pk=invitation)
     invited = stored.select_related("organization", "invited_by").first()
     if invited is None or invited.expired:
         return
     try:
-        # If the task runs twice, both messages have the same link.
+        # If the task runs twice, both emails contain the same link.
         token = invited.make_token(seed=context.task_result.id)
     except Invitation.DoesNotExist:
         return
     person = User.objects.find_by_email(invited.email) or User()
     role = ROLES_BY_KEY[invited.role]
-    ours = {
+    trusted_values = {
         "link": settings.BASE_URL + reverse("invitation", args=[token]),
         "address": find_address(invited.invited_by),
         "until": invited.expires_at,
@@ -89,7 +89,7 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
         to=invited.email,
         recipient=person,
         language=language,
-        ours=ours,
+        trusted_values=trusted_values,
         inviter=name_actor(invited.invited_by),
         organization=invited.organization,
         role=role.label,
@@ -100,29 +100,29 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
 def write_link(
     template: str, user: User, path: str, language: str, *, to: str = ""
 ) -> EmailMessage:
-    """Return a message with a link, to the email address of an account.
+    """Return a message with a link for a user.
 
     `template` is "set_up_link", "confirm_email", "new_email" or "password_link". `path`
-    is the link without the URL of this site. `language` is used if the person has
-    chosen none. `to` is the address if it is not that of the account yet.
+    is the path of the link on this site. `language` is used if the user has not chosen
+    a language. `to` is the recipient's address; the default is the account's address.
     """
     return write_message(
         template,
         to=to or user.email,
         recipient=user,
         language=language,
-        ours={"link": settings.BASE_URL + path},
+        trusted_values={"link": settings.BASE_URL + path},
         person=user,
         days=settings.PASSWORD_RESET_TIMEOUT // DAY,
     )
 
 
 def name_actor(actor: User | None, source: str = "") -> str | Promise:
-    """Return the name of the person who did something, for people of an organization.
+    """Return the name of the author of a change, for members of an organization.
 
-    Platform staff stay anonymous, as they do on the pages of an organization. None
-    means a command, which platform staff have run, unless `source` is the ID of an
-    OpenID provider whose groups decided.
+    As on the pages of an organization, platform staff are not named. `actor` is None
+    for a command, which platform staff have run. If the groups of an OpenID provider
+    caused the change, `source` is its ID.
     """
     if source:
         return name_provider(source)
@@ -136,9 +136,9 @@ def name_person(person: User) -> str:
 
 
 def find_address(actor: User | None) -> str:
-    """Return the address by which people can ask whoever did something, or "".
+    """Return the address at which people can contact the author of a change, or "".
 
-    Only addresses that are known to be the actor's are given.
+    Only returns verified addresses.
     """
     if actor is None or actor.is_platform_staff or not actor.has_verified_email:
         return ""
@@ -149,32 +149,33 @@ def find_address(actor: User | None) -> str:
 
 
 def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") -> None:
-    """Have a worker send mail about role changes, once the transaction is committed.
+    """Queue emails about role changes, which a worker sends after the commit.
 
-    With `NOTIFY_PEOPLE`, the users whose roles change get mail. With `NOTIFY_ADMINS`,
-    so do the admins of the organizations, except the actor. Everyone gets one message,
-    however many changes there are.
+    With `NOTIFY_PEOPLE`, the users whose roles have changed get an email. With
+    `NOTIFY_ADMINS`, so do the admins of the organizations, except the actor. Each
+    person gets only one email, however many changes there are.
 
-    `source` is the ID of the OpenID provider whose groups gave the roles, if one did.
-    Runs at most two queries: the worker finds out who gets mail.
+    `source` is the ID of the OpenID provider whose groups caused the changes, or "".
+    Runs up to two queries, because the worker determines the recipients.
     """
     of_roles = [change for change in changes if not change.is_only_of_end]
     notify_about([describe_keys(change) for change in of_roles], actor, source)
 
 
 def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") -> None:
-    """Do the same as `notify()`, for changes of which only the keys are kept."""
+    """Do the same as `notify()`, for changes in the form of `describe_keys()`."""
     if not changes:
         return
     acting = actor.pk if actor is not None else None
-    # Platform staff also stay anonymous if they leave before the mail is sent.
+    # Decided now, so that platform staff are not named even if they leave before the
+    # emails are sent.
     is_staff = actor is not None and actor.is_platform_staff
     values: dict[str, Any] = {
         "changes": list(changes),
         "named": None if is_staff else acting,
     }
     if source:
-        # A worker of the previous release does not know this argument.
+        # Only passed if needed, because workers of the previous release do not know it.
         values["source"] = source
     if settings.NOTIFY_PEOPLE:
         outbox.enqueue(tell_members, **values)
@@ -183,7 +184,7 @@ def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") 
 
 
 def describe_keys(change: RoleChange) -> Keys:
-    """Return a change as a task stores it."""
+    """Return a change in the form in which tasks store it."""
     keys: Keys = {
         "person": change.user.pk,
         "organization": change.organization.pk,
@@ -204,18 +205,18 @@ def tell_members(
     language: str,
     source: str = "",
 ) -> None:
-    """Add a task for each person whose roles have changed, and who wants the mail.
+    """Add a task for each person whose roles have changed and who wants these emails.
 
-    `named` is the actor, unless the mail must not name them.
+    `named` is the actor's ID, or None if the emails must not name the actor.
     """
-    changes_of: dict[int, list[Keys]] = defaultdict(list)
+    changes_by_user: dict[int, list[Keys]] = defaultdict(list)
     for change in changes:
-        changes_of[change["person"]].append(change)
+        changes_by_user[change["person"]].append(change)
     willing = find_recipients("mail_own_roles")
     wanted: list[int] = []
-    for batch in split_into_batches(sorted(changes_of), BATCH):
+    for batch in split_into_batches(sorted(changes_by_user), BATCH):
         wanted += willing.filter(pk__in=batch).values_list("pk", flat=True)
-    rows = [describe_mail(pk, changes_of[pk], named, source) for pk in wanted]
+    rows = [describe_mail(pk, changes_by_user[pk], named, source) for pk in wanted]
     with outbox.replace_task(context):
         outbox.enqueue_all(tell_member, rows)
 
@@ -230,19 +231,20 @@ def tell_admins(
     language: str,
     source: str = "",
 ) -> None:
-    """Add a task for each admin whom the changes concern, and who wants the mail.
+    """Add a task for each admin of the organizations who wants these emails.
 
-    People hear of their own changes from `tell_member()`, and the actor knows them.
-    `named` is the actor, unless the mail must not name them.
+    Leaves out changes that the admin has made, and changes of the admin's own role,
+    which `tell_member()` reports. `named` is as in `tell_members()`.
     """
-    changes_of: dict[int, list[Keys]] = defaultdict(list)
+    changes_by_user: dict[int, list[Keys]] = defaultdict(list)
     admins = find_admins({change["organization"] for change in changes})
     for change in changes:
         for pk in admins[change["organization"]]:
             if pk not in (change["person"], actor):
-                changes_of[pk].append(change)
+                changes_by_user[pk].append(change)
     rows = [
-        describe_mail(pk, changes_of[pk], named, source) for pk in sorted(changes_of)
+        describe_mail(pk, changes_by_user[pk], named, source)
+        for pk in sorted(changes_by_user)
     ]
     with outbox.replace_task(context):
         outbox.enqueue_all(tell_admin, rows)
@@ -251,7 +253,7 @@ def tell_admins(
 def describe_mail(
     user: int, changes: Sequence[Keys], actor: int | None, source: str
 ) -> dict[str, Any]:
-    """Return the values of the task that tells one person of the first changes."""
+    """Return the values of the task that notifies one person of changes."""
     values: dict[str, Any] = {
         "user": user,
         "changes": changes[:MAX_CHANGES],
@@ -264,20 +266,20 @@ def describe_mail(
 
 
 def find_recipient(pk: int) -> User | None:
-    """Return the user to whom a task sends mail, if active and with an address."""
+    """Return the user with this ID, or None if inactive or without an email address."""
     return User.objects.filter(pk=pk, is_active=True).exclude(email="").first()
 
 
 def find_recipients(choice: str) -> QuerySet[User]:
-    """Return the active people with an email address who want a kind of mail.
+    """Return the active people with an email address who want a kind of email.
 
-    `choice` is the field of the user that says so, such as "mail_people".
+    `choice` is the user's field for this kind, such as "mail_people".
     """
     return User.objects.filter(is_active=True, **{choice: True}).exclude(email="")
 
 
 def find_admins(organizations: Collection[int]) -> dict[int, set[int]]:
-    """Return {organization ID: user IDs} of the admins who want mail about others."""
+    """Return {organization ID: IDs of admins who want emails about other people}."""
     admins: dict[int, set[int]] = defaultdict(set)
     willing = find_recipients("mail_people")
     for batch in split_into_batches(sorted(organizations), BATCH):
@@ -303,7 +305,7 @@ def tell_member(
     language: str,
     source: str = "",
 ) -> None:
-    """Tell a person about their new roles, and those that they have no more."""
+    """Notify a person of the roles that they have got or lost."""
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
         return
@@ -313,7 +315,7 @@ def tell_member(
     if not described:
         return
     acting = User.objects.filter(pk=actor).first()
-    ours = {
+    trusted_values = {
         "descriptions": describe_roles(described),
         "address": find_address(acting),
         "contact": settings.ACCESS_CONTACT,
@@ -323,7 +325,7 @@ def tell_member(
         to=member.email,
         recipient=member,
         language=settings.LANGUAGE_CODE,
-        ours=ours,
+        trusted_values=trusted_values,
         actor=name_actor(acting, source),
         changes=described,
         more=more,
@@ -342,9 +344,9 @@ def tell_admin(
     language: str,
     source: str = "",
 ) -> None:
-    """Tell an admin about the new roles of other people in their organizations.
+    """Notify an admin of role changes of other people in their organizations.
 
-    Leaves out the organizations of which they are no longer an admin.
+    Leaves out organizations of which the recipient is no longer an admin.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:
@@ -362,7 +364,7 @@ def tell_admin(
         to=admin.email,
         recipient=admin,
         language=settings.LANGUAGE_CODE,
-        ours={"page": find_people_page(names)},
+        trusted_values={"page": find_people_page(names)},
         actor=name_actor(User.objects.filter(pk=actor).first(), source),
         changes=described,
         more=more,
@@ -371,7 +373,7 @@ def tell_admin(
 
 
 def find_people_page(organizations: Collection[int]) -> str:
-    """Return the URL of the People page of an organization, or "" for several."""
+    """Return the URL of an organization's People page; "" for several organizations."""
     if len(organizations) != 1:
         return ""
     [pk] = organizations
@@ -380,10 +382,10 @@ def find_people_page(organizations: Collection[int]) -> str:
 
 
 def find_names_then(member: User, organizations: Collection[int]) -> dict[int, str]:
-    """Return {ID: name} of organizations, as of the last change of the member's role.
+    """Return {organization ID: name at the last change of the member's role}.
 
-    Someone who has left an organization must not learn what it is called now. Leaves
-    out organizations that have been deleted or archived.
+    Someone who has left an organization must not learn its current name. Leaves out
+    organizations that were deleted or archived.
     """
     existing = Organization.objects.unarchived().filter(pk__in=organizations)
     events = MembershipEvent.objects.filter(
@@ -396,10 +398,10 @@ def find_names_then(member: User, organizations: Collection[int]) -> dict[int, s
 def describe_changes(
     changes: Sequence[Keys], names: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    """Return what a template needs of changes.
+    """Return the values of changes for a template.
 
-    `names` is {ID: name} of the organizations that the mail may be about. Leaves out
-    the others, and people who have been deleted. Runs one query.
+    `names` is {organization ID: name}. Leaves out changes in other organizations, and
+    people who were deleted. Runs one query.
     """
     people = User.objects.in_bulk({change["person"] for change in changes})
     described = []
@@ -432,7 +434,7 @@ def label_role(key: str) -> str | Promise:
 
 
 def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
-    """Return what each of the new roles lets people do."""
+    """Return the descriptions of the new roles."""
     keys = {change["key"] for change in changes}
     return [role.description for role in ROLES if role.key in keys]
 
@@ -441,7 +443,7 @@ def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
 
 
 def notify_accepted(invitation: Invitation, user: User, role: Role) -> None:
-    """Once the current transaction is committed, tell the inviter who accepted."""
+    """Queue an email to the inviter that says who has accepted the invitation."""
     inviter = invitation.invited_by
     if not settings.NOTIFY_PEOPLE or inviter is None or inviter.pk == user.pk:
         return
@@ -466,9 +468,9 @@ def tell_inviter(
     role: str,
     language: str,
 ) -> None:
-    """Tell the inviter that an invitation was accepted.
+    """Notify the inviter that an invitation was accepted.
 
-    Sends nothing if they no longer manage the people of the organization.
+    Sends nothing if they can no longer manage the people of the organization.
     """
     inviter = find_recipients("mail_accepted").filter(pk=user).first()
     member = User.objects.filter(pk=person).first()
@@ -482,7 +484,7 @@ def tell_inviter(
         to=inviter.email,
         recipient=inviter,
         language=settings.LANGUAGE_CODE,
-        ours={"page": find_people_page([about.pk])},
+        trusted_values={"page": find_people_page([about.pk])},
         person=name_person(member),
         organization=about,
         role=ROLES_BY_KEY[role].label,

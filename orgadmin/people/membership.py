@@ -1,7 +1,7 @@
-"""Who is admin or reviewer of which organization.
+"""Changes of roles, and who has which role in which organization.
 
-All changes of memberships go through this module. In one transaction, it checks a
-change, writes it, and adds a row to the membership log.
+All changes of roles go through this module. In one transaction, it checks a change,
+writes it, and adds a row to the membership log.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ AnyModel = TypeVar("AnyModel", bound=models.Model)
 
 
 class AmbiguousRoles(Exception):
-    """Several roles of an organization were chosen for a person, who can have one."""
+    """Several roles were chosen in an organization, but a person can have only one."""
 
     def __init__(self, organizations: Sequence[Organization]) -> None:
         super().__init__(organizations)
@@ -53,7 +53,7 @@ class AmbiguousRoles(Exception):
 
 
 class EndInThePast(Exception):
-    """A membership was to end at a time that has passed."""
+    """The chosen end of a membership has passed."""
 
     def __init__(self, ends_at: datetime) -> None:
         super().__init__(ends_at)
@@ -62,7 +62,7 @@ class EndInThePast(Exception):
 
 @dataclass(frozen=True)
 class OrganizationRole:
-    """A person's role in an organization, and its end; None if they have none."""
+    """A person's role in an organization, or None, and its end."""
 
     organization: Organization
     role: Role | None
@@ -79,7 +79,7 @@ class Member:
 
     user: User
     role: Role
-    joined: MembershipEvent | None  # None if the log has no such row
+    joined: MembershipEvent | None  # None if the log has no such event
     ends_at: datetime | None = None
 
     @property
@@ -89,18 +89,19 @@ class Member:
 
 @dataclass
 class _Plan:
-    """What a batch of role changes will write."""
+    """The rows that a batch of role changes will write."""
 
     changes: list[RoleChange] = field(default_factory=list)
     # {(user ID, group ID): membership to create}
     added: dict[tuple[int, int], Membership] = field(default_factory=dict)
     removed: list[int] = field(default_factory=list)  # IDs of memberships to delete
-    # {end: IDs of the memberships that get it}
+    # {new end: IDs of memberships}
     new_ends: dict[datetime | None, list[int]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    # Memberships that have ended by their date, and whose rows remain.
-    ended: list[MembershipChange] = field(default_factory=list)
+    # Rows of the log for expired memberships, which are also in `removed`.
+    expired: list[MembershipChange] = field(default_factory=list)
+    # Rows of the log for the changes.
     logged: list[MembershipChange] = field(default_factory=list)
 
 
@@ -116,20 +117,25 @@ def change_roles(
 ) -> list[RoleChange]:
     """Give each user the wanted role, which replaces any other in the organization.
 
-    Also sets the end of the membership, if the change has one. A change of nothing but
-    the end is a change, too, and needs the same permissions as giving the role.
+    Also sets the end of the membership, if the change has one. A change of only the end
+    requires the same permissions as giving the role.
 
-    Returns the changes that were made, with freshly loaded users and organizations.
-    Users who have been deleted are skipped. `actor` is None for a command, or if the
-    groups of an OpenID provider decide; then, `source` is its ID. The membership log
-    records them, and `reason`. `confirmed` are the IDs of the
-    organizations for which the actor, a superuser, has confirmed that no active admin
-    will be left. Runs about 12 queries per BATCH of changes.
+    `actor` is None for a command, or if the groups of an OpenID provider cause the
+    changes; in the latter case, `source` is the provider's ID. `actor`, `source` and
+    `reason` are stored in the membership log. `confirmed` are the IDs of organizations
+    for which the actor, a superuser, has confirmed that no active admin remains.
 
-    Raises `Organization.DoesNotExist` if an organization has been deleted, or if it is
-    archived and someone is to get a role there, `PermissionDenied` if the actor may not
-    manage the members there or has fewer permissions than the role, `LastAdminError`,
-    and `EndInThePast`.
+    Returns the completed changes, with freshly loaded users and organizations. Skips
+    users who were deleted, and changes that are not needed. Runs about 12 queries per
+    BATCH changes.
+
+    Raises the following exceptions:
+
+    - `Organization.DoesNotExist` if an organization was deleted, or if someone would
+      get a role in an archived one;
+    - `PermissionDenied` if the actor may not manage the organization's members, or has
+      fewer permissions than the role;
+    - `LastAdminError` and `EndInThePast`.
     """
     require_future(change.ends_at for change in wanted)
     changes = []
@@ -154,16 +160,16 @@ def _change_batch(
     orphaned = find_organizations_losing_last_admin(plan.changes)
     require_confirmation(orphaned, actor=actor, confirmed=confirmed)
     _write_memberships(plan)
-    write_planned_ends(plan.ended)
+    write_planned_ends(plan.expired)
     write_changes(plan.logged, actor=actor, reason=reason, source=source)
     return plan.changes
 
 
 def require_future(ends: Iterable[datetime | None]) -> None:
-    """Raise `EndInThePast` unless all ends are still to come.
+    """Raise `EndInThePast` unless all ends are in the future.
 
-    Asks the database for the time, because its clock decides when memberships end. Runs
-    no query if there is no end.
+    Reads the database's clock, because it decides when memberships end. Does not run a
+    query if there are no ends.
     """
     first = min((end for end in ends if end is not None), default=None)
     if first is not None and first <= read_clock():
@@ -171,13 +177,13 @@ def require_future(ends: Iterable[datetime | None]) -> None:
 
 
 def _write_memberships(plan: _Plan) -> None:
-    # Rows that have ended by their date are among those removed.
+    # Includes the rows of expired memberships.
     Membership.objects.filter(pk__in=plan.removed).delete()
     for ends_at, pks in plan.new_ends.items():
-        # None of them had ended when they were read.
+        # These memberships had not ended when they were read.
         Membership.objects.filter(pk__in=pks).update(ends_at=ends_at)
-    # Code that calls `user.groups.add()` takes no lock, so it may have added the same
-    # row by now, without an end.
+    # Code that calls `user.groups.add()` does not take a lock, so it may have added the
+    # same row in the meantime, without an end.
     Membership.objects.bulk_create(
         plan.added.values(),
         update_conflicts=True,
@@ -189,8 +195,9 @@ def _write_memberships(plan: _Plan) -> None:
 def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     """Lock users, then organizations, and return the changes with both as stored.
 
-    Other role changes of these rows wait until the transaction ends. So the memberships
-    that are read from now on are still the same when the change is written.
+    Other role changes that concern them wait until this transaction ends. Memberships
+    that are read after this call are therefore still the same when the change is
+    written.
     """
     users = lock(User, {change.user.pk for change in wanted})
     organization_pks = {change.organization.pk for change in wanted}
@@ -210,9 +217,9 @@ def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
 def lock(
     model: type[AnyModel], pks: Collection[int], *, unarchived: bool = False
 ) -> dict[int, AnyModel]:
-    """Lock rows, in the order of their keys, and return {primary key: instance}.
+    """Lock rows in the order of their IDs, and return {primary key: instance}.
 
-    `unarchived` leaves out organizations that are archived.
+    `unarchived` leaves out archived organizations.
     """
     rows = model._default_manager.filter(pk__in=pks).order_by("pk")
     if unarchived:
@@ -221,7 +228,10 @@ def lock(
 
 
 def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
-    """Compare the wanted roles with the memberships that exist."""
+    """Compare the wanted roles with the existing memberships.
+
+    Expired memberships whose rows still exist are deleted, and logged separately.
+    """
     memberships = _find_memberships(wanted)
     plan = _Plan()
     for change in wanted:
@@ -233,7 +243,7 @@ def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
                 continue
             if row.has_ended:
                 plan.removed.append(row.pk)
-                plan.ended.append(_describe_planned_end(change, row, role))
+                plan.expired.append(_describe_expiry(change, row, role))
             else:
                 held[role] = row
         _add_to_plan(plan, change, held)
@@ -245,14 +255,14 @@ def _find_memberships(
 ) -> dict[tuple[int, int], Membership]:
     """Return {(user ID, group ID): membership} of users in role groups.
 
-    The users and organizations are those of the changes. Each membership says as
-    `has_ended` whether it has ended by its date.
+    Returns the memberships of the users of these changes in their organizations,
+    including expired ones. Each has the attribute `has_ended`.
     """
     user_ids = {change.user.pk for change in changes}
     group_ids: set[int | None] = set()
     for change in changes:
         group_ids.update(change.organization.group_ids)
-    # Those that have ended are removed.
+    # Includes expired memberships, so that their rows can be deleted.
     rows = Membership.objects.filter(user__in=user_ids, group__in=group_ids)
     return {(row.user_id, row.group_id): row for row in rows.tell_ended()}
 
@@ -262,7 +272,7 @@ def _add_to_plan(
 ) -> None:
     """Plan one change, if it changes anything.
 
-    `held` is {role: membership} of the user's present roles.
+    `held` is {role: membership} for the user's current roles in the organization.
     """
     lost = [role for role in held if role is not change.role]
     previous = _find_strongest(lost)
@@ -275,47 +285,52 @@ def _add_to_plan(
         _plan_kept_role(plan, change, held[change.role], lost)
     else:
         ends_at = held[previous].ends_at if previous is not None else None
-        made = _fill_in_end(replace(change, previous=previous), ends_at)
-        plan.changes.append(made)
+        completed_change = _with_actual_end(replace(change, previous=previous), ends_at)
+        plan.changes.append(completed_change)
         group_id = getattr(change.organization, change.role.attname)
         row = Membership(
-            user_id=change.user.pk, group_id=group_id, ends_at=made.ends_at
+            user_id=change.user.pk, group_id=group_id, ends_at=completed_change.ends_at
         )
         plan.added[change.user.pk, group_id] = row
         # "Joined" implies that any other role of the user in the organization ends, so
-        # that is not logged separately.
-        plan.logged.append(_describe_change(made, Event.JOINED, change.role))
+        # the end of the other role is not logged.
+        plan.logged.append(
+            _describe_change(completed_change, Event.JOINED, change.role)
+        )
 
 
 def _find_strongest(roles: Collection[Role]) -> Role | None:
-    """Return the role with the most permissions, or None if there are no roles."""
+    """Return the role with the most permissions, or None without roles."""
     return max(roles, key=lambda role: len(role.permissions), default=None)
 
 
 def _plan_kept_role(
     plan: _Plan, change: RoleChange, row: Membership, lost: Collection[Role]
 ) -> None:
-    """Plan a change for someone who already has the role, as `row`.
+    """Plan a change for someone who already has the wanted role, in `row`.
 
-    The end of the role changes, or they lose their other roles, or both.
+    They may get a new end, lose their other role, or both.
     """
     assert change.role is not None
     has_new_end = change.end is not None and change.end.at != row.ends_at
     if not lost and not has_new_end:
         return
+    # If no other role is lost, only the end of this role changes.
     previous = _find_strongest(lost) or change.role
-    made = _fill_in_end(replace(change, previous=previous), row.ends_at)
-    plan.changes.append(made)
+    completed_change = _with_actual_end(replace(change, previous=previous), row.ends_at)
+    plan.changes.append(completed_change)
     plan.logged += [_describe_change(change, Event.LEFT, role) for role in lost]
     if has_new_end:
-        plan.new_ends[made.ends_at].append(row.pk)
-        plan.logged.append(_describe_change(made, Event.END_CHANGED, change.role))
+        plan.new_ends[completed_change.ends_at].append(row.pk)
+        plan.logged.append(
+            _describe_change(completed_change, Event.END_CHANGED, change.role)
+        )
 
 
-def _fill_in_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
-    """Return the change with the end that the membership gets.
+def _with_actual_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
+    """Return the change with the actual end of the membership.
 
-    `ends_at` is the end that it keeps if the change does not say otherwise.
+    `ends_at` is the current end, which remains if the change does not have an end.
     """
     if change.end is None and ends_at is not None:
         return replace(change, end=MembershipEnd(ends_at))
@@ -323,6 +338,7 @@ def _fill_in_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
 
 
 def _describe_change(change: RoleChange, event: Event, role: Role) -> MembershipChange:
+    """Return a row of the membership log about a role of the changed person."""
     return MembershipChange(
         event,
         change.user.pk,
@@ -335,18 +351,18 @@ def _describe_change(change: RoleChange, event: Event, role: Role) -> Membership
     )
 
 
-def _describe_planned_end(
+def _describe_expiry(
     change: RoleChange, row: Membership, role: Role
 ) -> MembershipChange:
+    """Return the row of the membership log about an expired membership."""
     left = _describe_change(change, Event.LEFT, role)
     return replace(left, at=row.ends_at)
 
 
 def _check_unarchived(changes: Iterable[RoleChange]) -> None:
-    """Raise an error if someone would get a role in an archived organization.
+    """Raise `DoesNotExist` if someone would get a role in an archived organization.
 
-    Roles can end there, as when a person leaves the company. Those that people have can
-    stay, as when a form shows all roles of a person and only one of them changes.
+    Roles in archived organizations can end, for example if a person leaves the company.
     """
     for change in changes:
         if change.role is not None and change.organization.archived_at is not None:
@@ -355,7 +371,7 @@ def _check_unarchived(changes: Iterable[RoleChange]) -> None:
 
 
 def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
-    """Raise an error if the actor may not make these changes.
+    """Raise `PermissionDenied` if the actor may not make these changes.
 
     Loads the actor again, because their permissions may have changed since the instance
     was loaded.
@@ -367,8 +383,8 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
         raise PermissionDenied("The person who makes this change does not exist.")
     concerned = []
     for change in changes:
-        # Nobody has permissions on an archived organization. Superusers can still end
-        # the roles there of a person who leaves.
+        # Nobody has permissions on an archived organization, but superusers can end the
+        # roles of people who leave.
         is_archived = change.organization.archived_at is not None
         if not (is_archived and is_active_superuser(stored)):
             concerned.append(change)
@@ -384,8 +400,9 @@ def _check_allowed(changes: Sequence[RoleChange], actor: User | None) -> None:
 def may_assign(permissions: Collection[str], role: Role | None) -> bool:
     """Return whether someone with these permissions may give a person a role.
 
-    They must be able to manage members and have every permission of the role. None
-    means to remove the person's role, which requires no further permissions.
+    They need the permission to manage members, and every permission of the role. If
+    `role` is None, the person's role would be removed. This does not require any
+    further permissions.
     """
     if "manage_members" not in permissions:
         return False
@@ -396,7 +413,7 @@ def find_organizations_losing_last_admin(
     changes: Iterable[RoleChange],
 ) -> list[Organization]:
     """Return the organizations that the changes would leave without an active admin."""
-    # {organization: IDs of the users who will not be its admins}
+    # {organization: IDs of users who stop being its admins, or do not become one}
     not_admins: dict[Organization, set[int]] = defaultdict(set)
     gaining = set()
     for change in changes:
@@ -413,7 +430,10 @@ def find_organizations_losing_last_admin(
 
 
 def find_last_admin(organization: Organization) -> int | None:
-    """Return the ID of the only active admin of an organization, if there is one."""
+    """Return the user ID of an organization's only active admin.
+
+    Returns None if there are several, or none.
+    """
     group_id = getattr(organization, ADMIN.attname)
     admins = Membership.objects.current().filter(group=group_id, user__is_active=True)
     pks = list(admins.values_list("user", flat=True)[:2])
@@ -421,9 +441,9 @@ def find_last_admin(organization: Organization) -> int | None:
 
 
 def find_end_of_last_admin(organization: Organization) -> datetime | None:
-    """Return when the access of the last active admin ends.
+    """Return when the membership of an organization's last active admin ends.
 
-    Returns None if the access of at least one does not end, and if there is none.
+    Returns None if a membership has no end, or if there are no active admins.
     """
     admins = Membership.objects.current().filter(
         group=getattr(organization, ADMIN.attname), user__is_active=True
@@ -441,10 +461,10 @@ def set_groups(
     replaced: Collection[int] | None = None,
     confirmed: Collection[int] = (),
 ) -> None:
-    """Replace the user's groups, or only those of which `replaced` has the keys.
+    """Replace the user's groups, or only the groups whose IDs are in `replaced`.
 
-    If the user gains a role in an organization, it replaces their previous one.
-    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if several roles of
+    If the user gets a role in an organization, it replaces their previous role there.
+    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if several roles in
     an organization are added at once, and `LastAdminError`.
     """
     user.changed_by = actor
@@ -457,8 +477,8 @@ def set_groups(
     role_group_ids: set[int | None] = set()
     for row in roles:
         role_group_ids.update(row.organization.group_ids)
-    # `change_roles()` has handled the groups of organizations. The others need neither
-    # a check nor a row of the membership log.
+    # `change_roles()` has handled the groups of organizations. Other groups do not
+    # require a check or a row of the membership log.
     removed = current_groups - chosen_groups
     added = chosen_groups - current_groups
     user.groups.remove(*[group for group in removed if group.pk not in role_group_ids])
@@ -469,9 +489,10 @@ def set_groups(
 def find_groups_to_replace(
     user: User, chosen: Collection[Group], replaced: Collection[int] | None
 ) -> set[Group]:
-    """Return the user's groups that a choice of groups is compared with.
+    """Return the user's current groups that a choice of groups replaces.
 
-    These are all groups, or those of which `replaced` has the keys and those chosen.
+    These are all groups of the user if `replaced` is None. Otherwise, they are the
+    groups that are chosen, or whose IDs are in `replaced`.
     """
     groups = Membership.objects.groups_of(user)
     if replaced is not None:
@@ -483,11 +504,10 @@ def find_groups_to_replace(
 def choose_roles(
     current_groups: Collection[Group], chosen_groups: Collection[Group]
 ) -> list[OrganizationRole]:
-    """Return the role that the chosen groups stand for, in each organization.
+    """Return the chosen role in each organization of the current and chosen groups.
 
-    The organizations are those to which current or chosen groups belong. If several
-    roles of an organization are chosen, the one that the person does not have yet wins.
-    Raises `AmbiguousRoles` if the person has several of them, or none.
+    If several groups of an organization are chosen, the one that the person is not in
+    yet wins. Raises `AmbiguousRoles` if this does not leave exactly one.
     """
     current_ids = {group.pk for group in current_groups}
     chosen_ids = {group.pk for group in chosen_groups}
@@ -495,13 +515,15 @@ def choose_roles(
     roles = []
     ambiguous = []
     for organization in Organization.objects.owning_any(concerned):
-        role_of_group = {getattr(organization, role.attname): role for role in ROLES}
-        candidates = role_of_group.keys() & (chosen_ids - current_ids)
+        roles_by_group_id = {
+            getattr(organization, role.attname): role for role in ROLES
+        }
+        candidates = roles_by_group_id.keys() & (chosen_ids - current_ids)
         if not candidates:
-            candidates = role_of_group.keys() & chosen_ids
+            candidates = roles_by_group_id.keys() & chosen_ids
         if len(candidates) > 1:
             ambiguous.append(organization)
-        role = role_of_group[min(candidates)] if candidates else None
+        role = roles_by_group_id[min(candidates)] if candidates else None
         roles.append(OrganizationRole(organization, role))
     if ambiguous:
         raise AmbiguousRoles(ambiguous)
@@ -511,8 +533,8 @@ def choose_roles(
 def list_roles(user: User) -> list[OrganizationRole]:
     """Return the user's roles, sorted by the name of the organization.
 
-    Includes roles in archived organizations, which end when the person leaves. Runs one
-    query per role.
+    Includes roles in archived organizations, because these end, too, when the person
+    leaves. Runs one query per role.
     """
     roles = []
     for role in ROLES:
@@ -521,9 +543,9 @@ def list_roles(user: User) -> list[OrganizationRole]:
 
 
 def list_first_roles(user: User, limit: int) -> list[OrganizationRole]:
-    """Return the first of the user's roles in organizations that they may view.
+    """Return the user's first `limit` roles in organizations that they may view.
 
-    They are sorted by the name of the organization. Runs one query per role.
+    The roles are sorted by the name of the organization. Runs one query per role.
     """
     roles = []
     for role in ROLES:
@@ -538,8 +560,9 @@ def _read_roles(
     role: Role,
     limit: int | None = None,
 ) -> list[OrganizationRole]:
-    """Return those of the first organizations in which the user has a role."""
-    # One filter for one membership: it is the user's, and it has not ended.
+    """Return the user's roles of one kind in organizations, at most `limit`."""
+    # Both conditions are in one filter() call, so that they apply to the same
+    # membership.
     path = f"{role.key}__memberships__"
     found = organizations.filter(is_current(path), **{f"{path}user": user})
     rows = found.annotate(role_ends_at=F(f"{path}ends_at"))[:limit]
@@ -551,16 +574,16 @@ def sort_roles(roles: Iterable[OrganizationRole]) -> list[OrganizationRole]:
 
 
 def find_role(organization: Organization, user: User) -> Role | None:
-    """Return the role of a user in an organization; the highest, if they have both."""
+    """Return a user's role in an organization: the highest, if they have both."""
     member = find_member(organization, user)
     return member.role if member is not None else None
 
 
 def find_members(organization: Organization, emails: Collection[str]) -> list[Member]:
-    """Return the members who have confirmed one of these email addresses.
+    """Return the members who have verified one of these email addresses.
 
-    The addresses are in their normal form. People who are no members make no
-    difference, not even to the number of queries.
+    The addresses must be in their normal form. Addresses of people who are not members
+    do not affect the result or the number of queries.
     """
     if not emails:
         return []
@@ -575,29 +598,31 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
 
 
 def find_member(organization: Organization, user: User) -> Member | None:
-    """Return a member with their role and its end; the highest role, if they have both.
+    """Return a member with their role and its end: the highest role, if they have both.
 
-    Does not read the log. Returns None for people who are no members. Runs one query.
+    Returns None if the user is not a member. Does not read the log, so `joined` is
+    None. Runs one query.
     """
     rows = Membership.objects.current().filter(
         user=user, group__in=organization.group_ids
     )
-    # {group ID: end}
-    ends = dict(rows.values_list("group", "ends_at"))
-    roles = [role for role in ROLES if getattr(organization, role.attname) in ends]
+    ends_by_group = dict(rows.values_list("group", "ends_at"))
+    roles = [
+        role for role in ROLES if getattr(organization, role.attname) in ends_by_group
+    ]
     role = max(roles, key=lambda role: len(role.permissions), default=None)
     if role is None:
         return None
-    ends_at = ends[getattr(organization, role.attname)]
+    ends_at = ends_by_group[getattr(organization, role.attname)]
     return Member(user, role, joined=None, ends_at=ends_at)
 
 
 def describe_members(
     organization: Organization, memberships: Collection[Membership]
 ) -> list[Member]:
-    """Return a Member for each membership of the organization's groups.
+    """Return a Member for each membership in the organization's groups.
 
-    Runs one query, plus any that load the users of the memberships.
+    Runs one query, plus the queries that load the users of the memberships.
     """
     user_ids = [membership.user_id for membership in memberships]
     events = MembershipEvent.objects.filter(
@@ -606,10 +631,10 @@ def describe_members(
     joining_events = {
         (event.user_key, event.role): event for event in events.find_joining_events()
     }
-    role_of_group = {getattr(organization, role.attname): role for role in ROLES}
+    roles_by_group_id = {getattr(organization, role.attname): role for role in ROLES}
     members = []
     for membership in memberships:
-        role = role_of_group[membership.group_id]
+        role = roles_by_group_id[membership.group_id]
         event = joining_events.get((membership.user_id, role.key))
         members.append(Member(membership.user, role, event, membership.ends_at))
     return members

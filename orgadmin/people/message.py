@@ -1,7 +1,8 @@
-"""Emails: from a template in templates/mail/ to a message with two parts.
+"""Renders an email from a template in templates/mail/.
 
-Each email has one template, for its text. The HTML part is made from the finished text,
-so both parts always say the same, and what other people typed is made harmless once.
+Each email has one template, for its text. The HTML part is made from the rendered text,
+so that both parts have the same content, and text that other people typed is escaped
+only once.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from django.utils import timezone, translation
 from orgadmin.models import User
 from orgadmin.models.validators import list_time_zones
 
-# Names are cut after this many characters in mail.
+# Names in emails are truncated to this many characters.
 NAME_LENGTH = 100
 
 # French has a no-break space before a colon.
@@ -30,11 +31,12 @@ ENDING = re.compile(r"[\s:：]+$")
 
 EMPTY_LINES = re.compile(r"\n\s*\n")
 
-# What mail programs turn into links, or what would end the quotation of a name.
+# Text that mail programs turn into links, or that would end the quotes around a name.
 LINE_BREAKS = re.compile(r"\s+")
 QUOTES = re.compile(r"[\"“”„‟«»‹›「」『』]")
 SLASHES = re.compile(r"[/\\]{2,}")
-# A domain: a dot before at least two letters or digits. Initials, as in "J.R.", stay.
+# A dot in a domain, followed by at least two letters or digits. Does not match
+# initials, as in "J.R.".
 DOT = re.compile(r"(?<=\S)[.\u2024\u3002\uff0e\uff61](?=\w\w)|(?<=\d)\.(?=\d)")
 WWW = re.compile(r"(?<=www)\.", re.IGNORECASE)
 SCHEME = re.compile(r"(?<=\w):(?=\S)")
@@ -42,25 +44,22 @@ SCHEME = re.compile(r"(?<=\w):(?=\S)")
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the HTML part. If it ends with a link of this site, `url` has it."""
+    """A line of the HTML part. If it ends with a link to this site, `url` is set."""
 
     text: str  # without the link
     url: str = ""
 
     @property
     def label(self) -> str:
-        """The text of a button: "Accept the invitation" if the line says so before ":".
-
-        Without any, it is the link itself.
-        """
+        """The text of the button: the line without a final ":", or else the link."""
         return ENDING.sub("", self.text) or self.url
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Lines without an empty one between them.
+    """Lines without an empty line between them.
 
-    A line with a link that is alone in its paragraph is a button.
+    If a paragraph consists of one line with a link, it is shown as a button.
     """
 
     lines: list[Line]
@@ -76,28 +75,30 @@ def write_message(
     to: str,
     recipient: User,
     language: str,
-    ours: Mapping[str, Any] | None = None,
+    trusted_values: Mapping[str, Any] | None = None,
     **context: Any,
 ) -> EmailMultiAlternatives:
     """Return a message from a template, in the recipient's language and time zone.
 
-    If they have chosen no language, it is in `language`. Without a time zone, times are
-    in that of the site. For someone who has no account, `recipient` is a new `User()`.
+    If the recipient has not chosen a language, it is in `language`. If they have not
+    chosen a time zone, times are in the site's time zone. For someone without an
+    account, `recipient` is an unsaved `User()`.
 
     The first line of the template is the subject. It must be the same for everyone, so
-    that nobody writes it. Values in the context are made harmless; those in `ours` are
-    inserted as they are, so they must not contain what other people typed.
+    that other people cannot influence it. Values in `context` are escaped.
+    `trusted_values` are not escaped, so they must not contain text that other people
+    typed.
     """
     zone = timezone.get_default_timezone()
     if recipient.time_zone in list_time_zones():
         zone = ZoneInfo(recipient.time_zone)
     language = recipient.language or language
     with translation.override(language), timezone.override(zone):
-        values = {name: make_harmless(value) for name, value in context.items()}
+        values = {name: escape_for_mail(value) for name, value in context.items()}
         values["site"] = settings.BASE_URL
         values["host"] = urlsplit(settings.BASE_URL).netloc
         values["zone"] = str(zone)
-        values.update(ours or {})
+        values.update(trusted_values or {})
         text = render_to_string(f"mail/{template}.txt", values)
         subject, body = text.split("\n", 1)
         subject = " ".join(subject.split())
@@ -111,7 +112,7 @@ def write_message(
 def write_html(subject: str, body: str) -> str:
     """Return the HTML part for a text, in the active language.
 
-    Only links of this site become links. The template escapes everything else.
+    Only links to this site become HTML links. The template escapes everything else.
     """
     paragraphs = []
     for block in EMPTY_LINES.split(body.strip()):
@@ -123,9 +124,9 @@ def write_html(subject: str, body: str) -> str:
 
 
 def read_line(line: str) -> Line:
-    """Split a line of a text into what comes before a link of this site, and the link.
+    """Split a line into its text and the link to this site with which it ends, if any.
 
-    No value that was made harmless contains such a link.
+    Values from `escape_for_mail()` cannot contain such a link.
     """
     text, _space, last = line.rpartition(" ")
     if last.startswith(f"{settings.BASE_URL}/"):
@@ -133,22 +134,22 @@ def read_line(line: str) -> Line:
     return Line(line)
 
 
-def make_harmless(value: Any) -> Any:
-    """Return a value as text that cannot turn our mail into someone else's.
+def escape_for_mail(value: Any) -> Any:
+    """Escape a value, so that nobody can put their own message into an email.
 
-    Someone can name an organization "Your account is locked, see http://evil.example".
-    In mail, such a name is one line, no program makes a link of it, and it cannot end
-    the quotation that it is in. Numbers stay as they are. In lists and mappings, each
-    value is made harmless.
+    Someone could name an organization "Your account is locked, see
+    http://evil.example". The result is a single line, mail programs do not make a link
+    of it, and it cannot end the quotes around it. Numbers are not changed. In lists and
+    dictionaries, each value is escaped.
     """
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, list):
-        return [make_harmless(item) for item in value]
+        return [escape_for_mail(item) for item in value]
     if isinstance(value, dict):
-        return {key: make_harmless(item) for key, item in value.items()}
+        return {key: escape_for_mail(item) for key, item in value.items()}
     text = LINE_BREAKS.sub(" ", str(value))
-    # Control characters, and invisible ones such as those that change the direction.
+    # Removes control characters, and invisible ones such as direction marks.
     visible = [char for char in text if not category(char).startswith("C")]
     text = QUOTES.sub("'", "".join(visible).strip())
     if len(text) > NAME_LENGTH:

@@ -1,4 +1,4 @@
-"""Removing all access of people who leave."""
+"""Removes all access of people who leave."""
 
 from collections.abc import Collection, Mapping
 
@@ -30,7 +30,7 @@ def offboard(
 ) -> None:
     """Remove all access of a person and deactivate their account.
 
-    As `offboard_all()`. Raises `User.DoesNotExist` if the person has been deleted.
+    Works like `offboard_all()`. Raises `User.DoesNotExist` if the account was deleted.
     """
     offboarded = offboard_all(
         [user],
@@ -54,10 +54,10 @@ def offboard_all(
 ) -> list[User]:
     """Remove all access of people and deactivate their accounts.
 
-    Their sessions end, and their passwords no longer work, even if the accounts are
+    Their sessions end, and their passwords stop working, even if the accounts are
     activated again. The invitations that they sent are revoked. `successors` is as in
-    `hand_over()`, and `confirmed` as in `change_roles()`. Returns the people as they
-    are stored, without those who have been deleted.
+    `hand_over()`, and `confirmed` is as in `change_roles()`. Returns the people as
+    stored, without deleted ones.
 
     Raises the exceptions of `hand_over()`, `LastSuperuserError`, and `LastAdminError`
     if an organization would be left without an active admin.
@@ -76,7 +76,7 @@ def offboard_all(
         confirmed=confirmed,
         notify=False,
     )
-    # Together, so that everyone gets one message.
+    # One call for all changes, so that each person gets only one email.
     mail.notify(changes, actor)
     Invitation.objects.filter(invited_by__in=pks).revoke(
         actor=actor, reason=_("The person who sent it was offboarded.")
@@ -87,9 +87,9 @@ def offboard_all(
 
 
 def _close_account(user: User, actor: User) -> None:
-    """Remove what gives access besides roles, and deactivate the account."""
+    """Remove all access that does not come from roles, and deactivate the account."""
     user.changed_by = actor
-    # Also removes the rows of memberships that have ended.
+    # This includes the rows of expired memberships.
     user.groups.clear()
     user.user_permissions.clear()
     _remove_object_permissions(user, actor)

@@ -1,12 +1,13 @@
-"""The outbox: mail that waits in the database until a worker sends it.
+"""The outbox: emails that wait in the database until a worker sends them.
 
-A task sends one message to one person, so that nobody gets a message again because the
-message to someone else failed. It is added in the transaction of the change that the
-message is about: no mail is lost, and none is sent about a change that was undone.
+A task sends one email to one person, so that nobody gets an email twice because the
+email to someone else failed. The task is added in the transaction of the change that
+the email is about. So no email is lost, and none is sent about a change that was rolled
+back.
 
-The database keeps the arguments of a task until it is done, so these are keys, and
-never links, tokens or other secrets. The task reads the rest, and makes the link, when
-it sends the message. `worker.py` runs the tasks.
+The database stores the arguments of a task until it is done. They must be IDs, never
+links, tokens or other secrets. The task reads everything else, and creates links, when
+it sends the email. `worker.py` runs the tasks.
 """
 
 from __future__ import annotations
@@ -30,36 +31,36 @@ from django_tasks.utils import normalize_json
 from django_tasks_db import DatabaseBackend
 from django_tasks_db.models import DBTaskResult, get_date_max
 
-# How many tasks a statement adds.
+# How many tasks are added with one statement.
 BATCH = 500
 
-# The priority of mail that someone waits for, and of mail about security. Imports can
-# add thousands of other messages before it.
+# The priority of emails that someone is waiting for, and of emails about security. They
+# overtake the thousands of emails that an import can add.
 URGENT = 10
 
-# The priority of mail that visitors ask for. Strangers can ask for much of it, and must
-# not keep people who are signed in waiting.
+# The priority of emails that visitors ask for. Strangers can ask for many of them, and
+# must not make signed-in people wait.
 FOR_VISITORS = 5
 
 
 def is_queued() -> bool:
-    """Return whether tasks wait for a worker. With DEBUG, they run at once."""
+    """Return whether a worker runs the tasks. With DEBUG, they run after the commit."""
     return isinstance(task_backends[DEFAULT_TASK_BACKEND_ALIAS], DatabaseBackend)
 
 
 def enqueue(task: Task, **values: Any) -> None:
-    """Have a task run once the current transaction is committed.
+    """Add a task, which runs after the commit of the current transaction.
 
-    The task gets `values`, and `language`: the language of the person who acts now.
+    The task gets the arguments `values` and `language`, the current person's language.
     """
     task.enqueue(language=get_language() or settings.LANGUAGE_CODE, **values)
 
 
 def enqueue_all(task: Task, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Have a task run for each of these values, as `enqueue()` does for one.
+    """Add a task for each row of values, as `enqueue()` does for one.
 
-    A statement adds BATCH of them. One for each takes most of the time when thousands
-    of people get mail.
+    Adds BATCH tasks with one statement. With one statement per task, this would take
+    most of the time when thousands of people get an email.
     """
     language = get_language() or settings.LANGUAGE_CODE
     if not is_queued():
@@ -74,7 +75,7 @@ def enqueue_all(task: Task, rows: Iterable[Mapping[str, Any]]) -> None:
             priority=task.priority,
             task_path=task.module_path,
             queue_name=task.queue_name,
-            # A signal fills this in for single rows.
+            # For single rows, a signal sets this value.
             run_after=task.run_after or get_date_max(),
             backend_name=task.backend,
         )
@@ -87,7 +88,7 @@ def deliver(message: EmailMessage, context: TaskContext) -> None:
     """Send the message of a task.
 
     If a task runs twice because its worker was killed, both messages have the same ID,
-    and mail programs can show one of them. Raises the errors of smtplib.
+    so that mail programs can show only one of them. Raises the exceptions of smtplib.
     """
     host = urlsplit(settings.BASE_URL).hostname
     message.extra_headers["Message-ID"] = f"<{context.task_result.id}@{host}>"
@@ -96,10 +97,10 @@ def deliver(message: EmailMessage, context: TaskContext) -> None:
 
 @contextmanager
 def replace_task(context: TaskContext) -> Iterator[None]:
-    """Replace a task by those that the block adds, in one transaction.
+    """Replace a task by the tasks that are added in the block, in one transaction.
 
-    If the worker is killed in between, the task runs again, and none of the others
-    exist.
+    If the worker is killed before the commit, none of the new tasks exist, and the
+    original task runs again.
     """
     with transaction.atomic():
         if is_queued():

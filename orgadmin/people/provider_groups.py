@@ -1,8 +1,8 @@
-"""Roles that people get because of their groups at an OpenID provider.
+"""Gives people roles because of their groups at an OpenID provider.
 
-The settings map groups to roles in organizations. Each sign-in applies the mapping to
-the person who signs in, and to nothing else: organizations that it does not name, and
-roles that did not come from it, stay as they are.
+The settings map groups to roles in organizations. Each sign-in applies this mapping to
+the person who signs in. It does not change roles in organizations that the mapping does
+not name, or roles that did not come from the mapping.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orgadmin.access.roles import ROLES_BY_KEY, Role
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.held_roles import map_owners
+from orgadmin.people.held_roles import map_group_owners
 from orgadmin.people.membership import change_roles, lock
 
 if TYPE_CHECKING:
@@ -31,22 +31,22 @@ logger = logging.getLogger("orgadmin.company")
 
 @dataclass(frozen=True)
 class MappedRole:
-    """What a person's groups give them in an organization."""
+    """The role in an organization that a person's groups give them."""
 
     role: Role | None
-    groups: str  # those that give the role, for the membership log
+    groups: str  # the groups that give the role, for the membership log
 
 
 @transaction.atomic
 def apply_groups(
     user: User, provider: OpenIDProvider, groups: Collection[str]
 ) -> list[RoleChange]:
-    """Give a person the roles of their groups, and take those of other groups away.
+    """Give a person the roles of their groups, and remove roles of other groups.
 
-    Returns the changes that were made. The last admin of an organization keeps their
-    role. Changes nothing if the sessions of the person have ended since `user` was
-    read: the account was deactivated, for example, or belongs to someone else there.
-    Runs four queries if nothing changes, and none without a mapping.
+    Returns the completed changes. The last admin of an organization keeps their role.
+    Changes nothing if the person's sessions were ended after `user` was loaded: for
+    example, the account was deactivated, or linked to someone else at the provider.
+    Runs four queries if nothing changes, and none if the settings have no mapping.
     """
     if not provider.roles:
         return []
@@ -55,8 +55,8 @@ def apply_groups(
     if stored is None or stored.session_epoch != user.session_epoch:
         return []
     mapped = map_groups(provider.roles, groups)
-    # Archived organizations get their members right when someone signs in after they
-    # were restored.
+    # Archived organizations are skipped. After one was restored, the next sign-ins
+    # update its members.
     unarchived = Organization.objects.unarchived()
     organizations = list(unarchived.filter(reference__in=mapped))
     held = find_held_roles(user, organizations)
@@ -66,7 +66,7 @@ def apply_groups(
         target = mapped[str(organization.reference)]
         current = held[organization.pk]
         if not current <= given[organization.pk]:
-            # Someone gave the person a role here by hand.
+            # Someone gave the person a role in this organization by hand.
             continue
         roles = set() if target.role is None else {target.role}
         if current != roles:
@@ -81,7 +81,7 @@ def apply_groups(
 def map_groups(
     mapping: Collection[GroupRole], groups: Collection[str]
 ) -> dict[str, MappedRole]:
-    """Return {reference: role} for all organizations that the mapping names."""
+    """Return {organization reference: MappedRole} for all references in the mapping."""
     found: dict[str, list[GroupRole]] = {row.reference: [] for row in mapping}
     for row in mapping:
         if row.group in groups:
@@ -90,7 +90,7 @@ def map_groups(
 
 
 def choose_role(rows: Sequence[GroupRole]) -> MappedRole:
-    """Return the role with the most permissions, and all groups that give it."""
+    """Return the role with the most permissions, and all groups that give this role."""
     roles = [ROLES_BY_KEY[row.role] for row in rows]
     role = max(roles, key=lambda role: len(role.permissions), default=None)
     groups = [row.group for row in rows if ROLES_BY_KEY[row.role] is role]
@@ -100,8 +100,8 @@ def choose_role(rows: Sequence[GroupRole]) -> MappedRole:
 def find_held_roles(
     user: User, organizations: Collection[Organization]
 ) -> Mapping[int, set[Role]]:
-    """Return {organization ID: the user's roles there}."""
-    owners = map_owners(organizations)
+    """Return {organization ID: the user's current roles there}."""
+    owners = map_group_owners(organizations)
     memberships = Membership.objects.current().filter(user=user, group__in=owners)
     held: dict[int, set[Role]] = defaultdict(set)
     for group_id in memberships.values_list("group", flat=True):
@@ -115,7 +115,7 @@ def find_given_roles(
 ) -> Mapping[int, set[Role]]:
     """Return {organization ID: roles that came from the provider's groups}.
 
-    If someone has changed a role since, it is no longer one of them.
+    Leaves out roles that someone has changed afterwards.
     """
     events = MembershipEvent.objects.filter(
         user_key=user.pk,
@@ -131,9 +131,9 @@ def find_given_roles(
 def change_except_last_admins(
     changes: list[RoleChange], provider: OpenIDProvider, reason: str
 ) -> list[RoleChange]:
-    """Make the changes, except those that would leave an organization without admin.
+    """Make the changes, except those that would remove an organization's last admin.
 
-    Also leaves out all changes if an organization is deleted at the same time. The next
+    If an organization is deleted at the same time, no changes are made. The next
     sign-in makes them.
     """
     try:

@@ -1,4 +1,4 @@
-"""The mail about requests for a role. The functions of tasks send one message each."""
+"""Emails about requests for a role. Each task sends one email to one person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orgadmin.people.message import write_message
 def tell_admins_of_request(
     context: TaskContext, *, request: int, language: str
 ) -> None:
-    """Add a task for each admin who wants mail about people."""
+    """Add a task for each admin who wants emails about other people."""
     asked = AccessRequest.objects.open().filter(pk=request).first()
     if asked is None:
         return
@@ -37,7 +37,7 @@ def tell_admins_of_request(
 def tell_admin_of_request(
     context: TaskContext, *, request: int, user: int, language: str
 ) -> None:
-    """Tell an admin that someone asks for a role. Nothing if that is decided."""
+    """Notify an admin that someone asks for a role, unless it was already answered."""
     admin = find_recipients("mail_people").filter(pk=user).first()
     requests = AccessRequest.objects.open().select_related("organization", "user")
     asked = requests.filter(pk=request).first()
@@ -53,7 +53,7 @@ def tell_admin_of_request(
         to=admin.email,
         recipient=admin,
         language=settings.LANGUAGE_CODE,
-        ours={"page": f"{settings.BASE_URL}{page}?request={asked.pk}"},
+        trusted_values={"page": f"{settings.BASE_URL}{page}?request={asked.pk}"},
         person=name_person(asked.user),
         organization=organization,
         role=ROLES_BY_KEY[asked.role].label,
@@ -66,7 +66,7 @@ def tell_admin_of_request(
 def tell_declined(
     context: TaskContext, *, request: int, user: int, language: str
 ) -> None:
-    """Tell a person that their request was declined, and why."""
+    """Notify a person that their request was declined, with the reason."""
     declined = AccessRequest.objects.filter(pk=request, outcome=Outcome.DECLINED)
     asked = declined.filter(user=user).first()
     person = find_recipient(user)
@@ -77,7 +77,7 @@ def tell_declined(
         to=person.email,
         recipient=person,
         language=settings.LANGUAGE_CODE,
-        # The name that they have read when they asked.
+        # The organization's name when they asked. They must not learn its current name.
         organization=asked.organization_name,
         role=ROLES_BY_KEY[asked.role].label,
         reason=asked.answer,

@@ -1,4 +1,4 @@
-"""The access that the people of a review have now, which may have changed since."""
+"""The current access of the people in a review, which may have changed meanwhile."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import datetime
 
 from orgadmin.access.roles import Role
 from orgadmin.models import Membership, Organization, ReviewItem
-from orgadmin.people.held_roles import map_owners
+from orgadmin.people.held_roles import map_group_owners
 
 
 @dataclass(frozen=True)
 class Access:
-    """The role that someone has in an organization at the moment."""
+    """The role that someone has in an organization now."""
 
     role: Role
     ends_at: datetime | None = None
 
     def __str__(self) -> str:
-        """Return what a form sends back, to show which access the person has seen."""
+        """Return a text with which a form says which access the person has seen."""
         end = self.ends_at.isoformat() if self.ends_at else "-"
         return f"{self.role.key} {end}"
 
@@ -28,38 +28,46 @@ class Access:
 def find_access(
     organization: Organization, items: Iterable[ReviewItem]
 ) -> dict[int, list[Access]]:
-    """Return {user ID: the roles that they have now} of the people of items."""
-    access_of = find_access_to_each([organization], items)
-    return {user: roles for (_pk, user), roles in access_of.items()}
+    """Return {user ID: current roles} for the people of these items.
+
+    Runs one query.
+    """
+    access_by_user = find_access_to_each([organization], items)
+    return {user: roles for (_pk, user), roles in access_by_user.items()}
 
 
 def find_access_to_each(
     organizations: Collection[Organization], items: Iterable[ReviewItem]
 ) -> dict[tuple[int, int], list[Access]]:
-    """Return {(organization ID, user ID): the roles that they have now}. One query."""
-    owners = map_owners(organizations)
+    """Return {(organization ID, user ID): current roles} for the people of these items.
+
+    Runs one query.
+    """
+    owners = map_group_owners(organizations)
     memberships = Membership.objects.current().filter(
         user__in={item.user_key for item in items}, group__in=owners
     )
-    access_of: dict[tuple[int, int], list[Access]] = defaultdict(list)
+    access_by_user: dict[tuple[int, int], list[Access]] = defaultdict(list)
     for membership in memberships:
         owner = owners[membership.group_id]
         access = Access(owner.role, membership.ends_at)
-        access_of[owner.organization.pk, membership.user_id].append(access)
-    return access_of
+        access_by_user[owner.organization.pk, membership.user_id].append(access)
+    return access_by_user
 
 
 def choose_access(
-    item: ReviewItem, access_of: Mapping[int, Sequence[Access]]
+    item: ReviewItem, access_by_user: Mapping[int, Sequence[Access]]
 ) -> Access | None:
-    """Return the access that an item is about now: another role may have replaced it.
+    """Return the current access of an item's person.
 
-    None means that the person has none any more.
+    This is the role of the item if they still have it, or else the role that replaced
+    it. Returns None if they no longer have a role.
     """
-    return choose_role(item, access_of.get(item.user_key or 0, []))
+    return choose_role(item, access_by_user.get(item.user_key or 0, []))
 
 
 def choose_role(item: ReviewItem, roles: Sequence[Access]) -> Access | None:
+    """Return the role of the item if the person still has it, or else another one."""
     for access in roles:
         if access.role.key == item.role:
             return access

@@ -1,4 +1,4 @@
-"""Closing an access review before its due date, and canceling a mistaken one."""
+"""Closes an access review before its due date, and cancels a mistaken one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from orgadmin.people.membership import lock
 
 
 class AlreadyDecided(Exception):
-    """Someone has decided in a review, so it is evidence, and cannot be canceled."""
+    """A review cannot be canceled, because someone has made a decision in it."""
 
     def __str__(self) -> str:
         return str(
@@ -36,11 +36,11 @@ class AlreadyDecided(Exception):
 
 @dataclass(frozen=True)
 class OpenItems:
-    """What nobody has decided about in a review."""
+    """The number of items in a review without a decision."""
 
     members: int
-    organizations: int  # how many have such members
-    others: int  # access that is not by a role
+    organizations: int  # organizations with such members
+    others: int  # access that does not come from a role
 
     @property
     def is_empty(self) -> bool:
@@ -48,7 +48,7 @@ class OpenItems:
 
 
 def count_open_items(review: AccessReview) -> OpenItems:
-    """Count what nobody has decided about. Runs two queries."""
+    """Count the items without a decision. Runs two queries."""
     unanswered = review.sections.unanswered().order_by()
     of_members = unanswered.exclude(organization_key=None).aggregate(
         items=Sum("open_items", default=0), organizations=Count("pk")
@@ -63,10 +63,10 @@ def count_open_items(review: AccessReview) -> OpenItems:
 
 @transaction.atomic
 def close_early(review: AccessReview, *, actor: User) -> None:
-    """Let nobody answer from now on. A worker then does the same as at the due date.
+    """Close a review, so that nobody can answer it any longer.
 
-    Raises `PermissionDenied` unless the actor is a superuser, and `ReviewIsComplete`
-    unless people can still answer.
+    A worker then does the same as after the due date. Raises `PermissionDenied` unless
+    the actor is a superuser, and `ReviewIsComplete` unless people can still answer.
     """
     stored = lock_for_closing(review, actor)
     if not stored.is_answerable:
@@ -78,11 +78,11 @@ def close_early(review: AccessReview, *, actor: User) -> None:
 
 @transaction.atomic
 def cancel(review: AccessReview, *, actor: User) -> None:
-    """Complete a review in which nobody has decided anything, as it is.
+    """Cancel a review in which nobody has decided anything. Nobody loses access.
 
-    Nobody loses access because of it. Raises `PermissionDenied` and `ReviewIsComplete`
-    as `close_early()` does, and `AlreadyDecided`. A review that is being prepared can
-    be canceled, too.
+    A review can also be canceled while it is being prepared. Raises `PermissionDenied`
+    unless the actor is a superuser, `ReviewIsComplete` if the time to answer is over,
+    and `AlreadyDecided`.
     """
     stored = lock_for_closing(review, actor)
     if stored.is_due:
@@ -98,9 +98,10 @@ def cancel(review: AccessReview, *, actor: User) -> None:
 
 
 def lock_for_closing(review: AccessReview, actor: User) -> AccessReview:
-    """Return a review that is not completed, as stored.
+    """Lock a review that is not completed, and return it as stored.
 
-    The lock waits for those who are deciding now, and those who come later wait for it.
+    Waits for transactions that are storing decisions in the review. Later ones wait for
+    this transaction.
     """
     people = lock(User, [actor.pk])
     if actor.pk not in people or not is_active_superuser(people[actor.pk]):
@@ -113,27 +114,28 @@ def lock_for_closing(review: AccessReview, actor: User) -> AccessReview:
 
 
 def note_closing(review: AccessReview, actor: User) -> None:
+    """Set the fields that say when a review was closed, and by whom."""
     review.closed_at = read_clock()
     review.closed_by_key = actor.pk
     review.closed_by_name = str(actor)
 
 
 def has_decisions(review: AccessReview) -> bool:
-    """Return whether a person has decided about anything in a review.
+    """Return whether a person has decided about an item of a review.
 
-    A worker closes the items of people who leave, which is no decision.
+    Items that a worker closed because someone left do not count.
     """
-    # Large reviews have few of these at the start, and many items.
+    # At the start of a large review, few sections have answered items, so this is fast.
     begun = review.sections.filter(open_items__lt=F("items_total")).order_by()
     decided = {"item__section__in": begun.values("pk"), "actor_key__isnull": False}
     return any(
         model._default_manager.filter(**decided).exists()
-        # Someone may have replaced what a worker has noted.
+        # A person may have replaced a decision of a worker.
         for model in (ReviewDecision, LaterDecision)
     )
 
 
 def can_cancel(review: AccessReview) -> bool:
-    """Return whether `cancel()` would not refuse to cancel a review now."""
+    """Return whether `cancel()` would accept the review now."""
     is_open = review.completed_at is None and not review.is_due
     return is_open and not has_decisions(review)

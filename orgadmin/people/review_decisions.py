@@ -1,7 +1,8 @@
-"""What people decide about the members of an organization in an access review.
+"""Decisions about the members of an organization in an access review.
 
-A decision and the change of the role that it makes are one transaction. `membership`
-makes the change, so the access rule, the guards and the membership log apply.
+A decision and the role change that it causes are made in one transaction.
+`people/membership.py` changes the role, so the access rule, the guards and the
+membership log apply.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ from orgadmin.models.guards import find_active_members
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, lock, may_assign
 from orgadmin.people.review_access import Access, choose_access, find_access
-from orgadmin.people.review_locks import keep_answerable
+from orgadmin.people.review_locks import keep_review_answerable
 
 if TYPE_CHECKING:
     from orgadmin.models.review_evidence import ReviewItemQuerySet
 
 AnyDecision = TypeVar("AnyDecision", bound=Decided)
 
-# The reason in the membership log if people give none.
+# The reason in the membership log if the person does not give one.
 DECIDED = gettext_noop("Decided in an access review.")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What someone wants to become of an item.
+    """A person's decision about an item.
 
-    `seen` is the access that the page showed, as text; with None, the person saw it in
-    another way. `role` and `end` are the new ones if the answer is that the access
-    changes. `number` is how many decisions about the item the person has seen, which
-    this one replaces.
+    `seen` is the access that the page showed, as text, or None if it need not be
+    compared. `role` and `end` are the new role and end if the answer is that the access
+    changes. `number` is how many earlier decisions about the item the person has seen;
+    this decision replaces them.
     """
 
     item: int
@@ -63,14 +64,14 @@ class Decision:
 
 @dataclass
 class Outcome:
-    """What became of decisions. The lists have the items."""
+    """The results of decisions about several items."""
 
     decided: list[Decided] = field(default_factory=list)
-    # Their access was changed after the person had seen it.
+    # Items whose access was changed after the person had seen it.
     changed_meanwhile: list[ReviewItem] = field(default_factory=list)
-    # Someone else must confirm these.
+    # Items about the person's own access, which someone else must confirm.
     own: list[ReviewItem] = field(default_factory=list)
-    # They had lost the access already.
+    # Items whose access had already ended.
     left: list[ReviewItem] = field(default_factory=list)
 
     @property
@@ -81,13 +82,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a decision about members of an organization depends on. It is locked."""
+    """What decisions about an organization's members depend on. All of it is locked."""
 
     actor: User
     organization: Organization
     permissions: Collection[str]  # of the actor
-    access_of: Mapping[int, Sequence[Access]]  # {user ID: the roles that they have now}
-    needs_other: bool  # another admin can confirm the actor's own access
+    access_by_user: Mapping[int, Sequence[Access]]  # {user ID: current roles}
+    needs_other: bool  # whether another admin must confirm the actor's own access
 
 
 @transaction.atomic
@@ -101,12 +102,14 @@ def decide(
 ) -> Outcome:
     """Decide about items of one organization, and change the roles accordingly.
 
-    Decides about nothing that was changed since the person saw it, and nobody confirms
-    their own access as long as there is another active admin who can. Items about which
-    someone else has decided since are left out. `confirmed` is as in `change_roles()`.
+    The following items do not get a decision:
 
-    Raises `Organization.DoesNotExist`, `ReviewIsComplete`, `PermissionDenied`,
-    `LastAdminError`, and `EndInThePast`.
+    - items about which someone else has decided after the person had seen them;
+    - items whose access has changed after the person had seen it;
+    - the person's own access, unless they end it, or there is no other active admin.
+
+    `confirmed` is as in `change_roles()`. Raises `Organization.DoesNotExist`,
+    `ReviewIsComplete`, `PermissionDenied`, `LastAdminError`, and `EndInThePast`.
     """
     wanted = {decision.item: decision for decision in decisions}
     actor, organization, items = lock_items(section, wanted, actor)
@@ -126,13 +129,13 @@ def lock_items(
 ) -> tuple[User, Organization, list[ReviewItem]]:
     """Lock everything that decisions about items depend on, and return it as stored.
 
-    The order is that of `membership`: people, organizations, the section, and then the
-    review. Returns the actor, the organization, and the items, without those about
-    which someone else has decided since. `wanted` is {item ID: decision}.
+    Takes the locks in the usual order: people, organizations, the section, and then the
+    review. `wanted` is {item ID: decision}. Returns the actor, the organization, and
+    the items, without those about which someone else has decided in the meantime.
     """
     chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
     stored = lock_people(chosen, actor)
-    # The section of platform staff has none.
+    # The section of platform staff has no organization.
     pk = section.organization_key or 0
     organizations = lock(Organization, [pk])
     if not organizations:
@@ -142,10 +145,10 @@ def lock_items(
 
 
 def lock_people(items: Iterable[ReviewItem], actor: User) -> User:
-    """Lock the people of items who still have an account, and who decides about them.
+    """Lock the people of these items and the actor, and return the actor as stored.
 
-    Returns the latter as stored, because they may have lost what let them decide since
-    they were loaded. They cannot lose it any more until the transaction ends.
+    The actor may have lost permissions after the instance was loaded. Until this
+    transaction ends, they cannot lose any more.
     """
     keys = {item.user_key for item in items if item.user_key is not None}
     people = lock(User, keys | {actor.pk})
@@ -159,11 +162,11 @@ def list_unchanged(
     chosen: ReviewItemQuerySet,
     wanted: Mapping[int, Decision],
 ) -> list[ReviewItem]:
-    """Return the items, without those about which someone else has decided since.
+    """Return the items about which nobody else has decided in the meantime.
 
-    The section is locked. Raises `ReviewIsComplete`.
+    The section must be locked. Raises `ReviewIsComplete`.
     """
-    keep_answerable(section.review_id)
+    keep_review_answerable(section.review_id)
     items = []
     for item in chosen.with_decisions().order_by("pk"):
         if wanted[item.pk].number == len(item.list_decisions()):
@@ -178,13 +181,13 @@ def read_circumstances(
         actor=actor,
         organization=organization,
         permissions=Organization.objects.permissions_on(actor, organization.pk),
-        access_of=find_access(organization, items),
+        access_by_user=find_access(organization, items),
         needs_other=has_other_admin(organization, actor),
     )
 
 
 def has_other_admin(organization: Organization, user: User) -> bool:
-    """Return whether an active admin except the user can review the organization."""
+    """Return whether an organization has another active admin than the user."""
     admins = find_active_members([organization.admin_id])[organization.admin_id]
     return bool(admins - {user.pk})
 
@@ -196,12 +199,12 @@ def decide_item(
     reason: str,
     outcome: Outcome,
 ) -> None:
-    """Add an item to the list of the outcome to which it belongs.
+    """Decide about an item, and add it to the right list of the outcome.
 
-    Raises `PermissionDenied` if the person may not decide about such a role.
+    Raises `PermissionDenied` if the person may not decide about this role.
     """
     actor = circumstances.actor
-    current = choose_access(item, circumstances.access_of)
+    current = choose_access(item, circumstances.access_by_user)
     if current is None:
         outcome.left.append(item)
         return
@@ -215,10 +218,10 @@ def decide_item(
     if is_own and circumstances.needs_other and not is_ending:
         outcome.own.append(item)
         return
-    outcome.decided.append(make_decision(item, decision, current, actor, reason))
+    outcome.decided.append(build_decision(item, decision, current, actor, reason))
 
 
-def make_decision(
+def build_decision(
     item: ReviewItem, decision: Decision, current: Access, actor: User, reason: str
 ) -> Decided:
     is_confirmed = decision.answer == ReviewAnswer.CONFIRMED
@@ -245,7 +248,7 @@ def list_changes(
     wanted: Mapping[int, Decision],
     decided: Iterable[Decided],
 ) -> list[RoleChange]:
-    """Return the changes of roles that decisions make.
+    """Return the role changes that result from the decisions.
 
     `wanted` is {item ID: decision}.
     """
@@ -263,14 +266,14 @@ def list_changes(
 
 
 def make_row(number: int, **values: Any) -> Decided:
-    """Return a decision. `number` is how many there were about the item before."""
+    """Return an unsaved decision. `number` is how many the item already has."""
     if number:
         return LaterDecision(number=number, **values)
     return ReviewDecision(**values)
 
 
 def close_as_left(section: ReviewSection, items: Iterable[ReviewItem]) -> None:
-    """Close the open ones of items whose people had lost their access otherwise."""
+    """Close the open ones among items whose access ended in another way."""
     decisions = [
         ReviewDecision(item=item, answer=ReviewAnswer.LEFT)
         for item in items
@@ -280,7 +283,7 @@ def close_as_left(section: ReviewSection, items: Iterable[ReviewItem]) -> None:
 
 
 def add_decisions(section: ReviewSection, decisions: Sequence[Decided]) -> None:
-    """Add decisions about items of a locked section."""
+    """Save decisions about items of a locked section, and update its counts."""
     first = [row for row in decisions if isinstance(row, ReviewDecision)]
     later = [row for row in decisions if isinstance(row, LaterDecision)]
     create_decisions(ReviewDecision, first)
@@ -294,7 +297,7 @@ def add_decisions(section: ReviewSection, decisions: Sequence[Decided]) -> None:
 def create_decisions(
     model: type[AnyDecision], decisions: Sequence[AnyDecision]
 ) -> None:
-    """Add the rows of decisions that are made now."""
+    """Save decisions with the database's current time."""
     if not decisions:
         return
     now = read_clock()

@@ -1,7 +1,7 @@
-"""What becomes of access that nobody has confirmed when an access review is over.
+"""Closes unconfirmed items when an access review is over, and ends access.
 
-Each batch is one transaction. So a worker can be killed at any time, and the next one
-goes on.
+Each batch is one transaction, so a worker can be killed at any time, and the next one
+continues.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles, lock
 from orgadmin.people.review_access import Access, choose_role, find_access_to_each
 from orgadmin.people.review_decisions import add_decisions, create_decisions
-from orgadmin.people.review_locks import keep_open
+from orgadmin.people.review_locks import keep_review_open
 from orgadmin.people.review_paths import find_ended_paths
 
 # How many organizations and items are closed in one transaction.
 SECTIONS_BATCH = 100
 ITEMS_BATCH = 2_000
 
-# For how long the worker closes items before it does something else.
-TURN = 20  # seconds
+# How long the worker closes items before it does other work.
+MAX_TURN = 20  # seconds
 
 NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 
 
 def close_unconfirmed(review: AccessReview) -> None:
-    """Decide about the items that nobody has decided about.
+    """Close the items without a decision.
 
-    Stops after TURN. The worker goes on when it has sent the mail that waits.
+    Stops after MAX_TURN. The worker continues after it has sent the waiting emails.
     """
-    end = time.monotonic() + TURN
+    end = time.monotonic() + MAX_TURN
     organizations = review.sections.unanswered().exclude(organization_key=None)
     ordered = organizations.order_by("organization_key").values_list("pk", flat=True)
     while pks := list(ordered[:SECTIONS_BATCH]):
@@ -64,34 +64,35 @@ def close_unconfirmed(review: AccessReview) -> None:
 
 @transaction.atomic
 def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
-    """Close the items of some organizations, and end the access if the review does.
+    """Close the open items of some sections, and end access if the review says so.
 
-    The locks are in the order of `membership`.
+    Takes the locks in the usual order: people, organizations, sections, the review.
     """
     rows = ReviewItem.objects.filter(section__in=pks, decision=None).order_by("pk")
     found = rows.select_related("section")[:ITEMS_BATCH]
     items = {item.pk: item for item in found}
     if not items:
-        # The number was wrong. Otherwise, the caller would find them again and again.
+        # `open_items` was wrong. Without this correction, the caller would find these
+        # sections again and again.
         empty = ReviewSection.objects.filter(pk__in=pks)
         empty.update(open_items=0, answered_at=Now())
         return
     keys = {item.user_key for item in items.values() if item.user_key is not None}
     lock(User, keys)
     keys = {item.section.organization_key or 0 for item in items.values()}
-    # Nobody has access to those that were archived in the meantime, so nothing ends.
-    # If they are restored, people have their roles again.
+    # In organizations that were archived in the meantime, roles do not end. If they are
+    # restored, people have their roles again.
     organizations = lock(Organization, keys, unarchived=True)
     sections = lock(ReviewSection, {item.section_id for item in items.values()})
-    if not keep_open(review.pk):
+    if not keep_review_open(review.pk):
         return
-    # Someone may have decided about some of them before they were locked.
+    # Query again, because someone may have decided about an item before the locks.
     open_items = ReviewItem.objects.filter(pk__in=items, decision=None)
     ordered = list(open_items.select_related("section").order_by("pk"))
     state = read_state(list(organizations.values()), ordered)
-    decisions = judge(review, state, ordered)
+    decisions = decide_unconfirmed(review, state, ordered)
     create_decisions(ReviewDecision, decisions)
-    count_open(sections)
+    store_open_counts(sections)
     changes = []
     for decision in decisions:
         if decision.answer == ReviewAnswer.EXPIRED:
@@ -101,7 +102,7 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
     change_roles(changes, reason=NOT_CONFIRMED)
 
 
-def count_open(pks: Collection[int]) -> None:
+def store_open_counts(pks: Collection[int]) -> None:
     """Store how many items of locked sections are still open."""
     items = ReviewItem.objects.filter(section=OuterRef("pk"), decision=None).order_by()
     counts = items.values("section").annotate(number=Count("pk")).values("number")
@@ -112,29 +113,30 @@ def count_open(pks: Collection[int]) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """What decides about items that nobody has decided about, by organization ID."""
+    """What the outcome of items without a decision depends on."""
 
-    # {(organization ID, user ID): the roles that they have now}
-    access_of: Mapping[tuple[int, int], Sequence[Access]]
-    admins: Mapping[int, Set[int]]  # the active ones
+    # {(organization ID, user ID): current roles}
+    access_by_member: Mapping[tuple[int, int], Sequence[Access]]
+    # {organization ID: user IDs}
+    active_admins: Mapping[int, Set[int]]
     unconfirmed_admins: Mapping[int, Set[int | None]]
-    # {(section ID, user ID)} of people of whom another item was confirmed
+    # {(section ID, user ID)} of people with another item that was confirmed
     confirmed: Collection[tuple[int, int | None]]
 
     def find_access(self, item: ReviewItem) -> Access | None:
         key = (item.section.organization_key or 0, item.user_key or 0)
-        return choose_role(item, self.access_of.get(key, []))
+        return choose_role(item, self.access_by_member.get(key, []))
 
 
 def read_state(
     organizations: Sequence[Organization], items: Sequence[ReviewItem]
 ) -> State:
-    """Read what `judge()` needs. Runs four queries."""
+    """Load the state for `decide_unconfirmed()`. Runs four queries."""
     groups = {organization.pk: organization.admin_id for organization in organizations}
     members = find_active_members(list(groups.values()))
     return State(
-        access_of=find_access_to_each(organizations, items),
-        admins={pk: members[group_id] for pk, group_id in groups.items()},
+        access_by_member=find_access_to_each(organizations, items),
+        active_admins={pk: members[group_id] for pk, group_id in groups.items()},
         unconfirmed_admins=find_unconfirmed_admins(
             {item.section_id for item in items}, groups.values()
         ),
@@ -142,32 +144,33 @@ def read_state(
     )
 
 
-def judge(
+def decide_unconfirmed(
     review: AccessReview, state: State, items: Sequence[ReviewItem]
 ) -> list[ReviewDecision]:
-    """Return what becomes of items that nobody has decided about.
+    """Return the final decisions about items that nobody has confirmed.
 
-    If no active admin would be left in an organization, all its admins keep their
-    access, for platform staff to look at: nothing says which of them should stay.
+    If an organization would be left without an active admin, all its admins keep their
+    access, because nothing says which of them should stay. Platform staff can then
+    decide.
     """
     decisions = []
     for item in items:
         pk = item.section.organization_key or 0
-        admins = state.admins.get(pk, set())
+        admins = state.active_admins.get(pk, set())
         unconfirmed = state.unconfirmed_admins.get(pk, set())
         is_confirmed = (item.section_id, item.user_key) in state.confirmed
         answer = ReviewAnswer.UNCONFIRMED
         if review.ends_access and not is_confirmed:
             is_kept = item.user_key in admins and admins <= unconfirmed
             answer = ReviewAnswer.KEPT if is_kept else ReviewAnswer.EXPIRED
-        decisions.append(describe_end(item, state.find_access(item), answer))
+        decisions.append(build_final_decision(item, state.find_access(item), answer))
     return decisions
 
 
-def describe_end(
+def build_final_decision(
     item: ReviewItem, access: Access | None, answer: ReviewAnswer
 ) -> ReviewDecision:
-    """Return the decision about an item at the end of the review."""
+    """Return the unsaved decision about an item at the end of the review."""
     if access is None:
         return ReviewDecision(item=item, answer=ReviewAnswer.LEFT)
     has_ended = answer == ReviewAnswer.EXPIRED
@@ -186,7 +189,7 @@ def find_unconfirmed_admins(
 ) -> dict[int, set[int | None]]:
     """Return {organization ID: IDs of the admins whom nobody has confirmed}.
 
-    Those whose items another batch closes, or has closed, are among them.
+    Includes admins whose items other batches close, or have closed.
     """
     confirmed = ReviewItem.objects.confirmed().filter(
         section=OuterRef("section"), user_key=OuterRef("user_key")
@@ -204,9 +207,9 @@ def find_unconfirmed_admins(
 
 
 def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]:
-    """Return (section ID, user ID) of people of whom another item was confirmed.
+    """Return {(section ID, user ID)} of the items' people who have a confirmed item.
 
-    Someone may have both roles of an organization.
+    Someone who has both roles in an organization has two items.
     """
     confirmed = ReviewItem.objects.confirmed().filter(
         section__in={item.section_id for item in items},
@@ -217,9 +220,9 @@ def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]
 
 @transaction.atomic
 def close_other_paths(pk: int) -> None:
-    """Report what platform staff have not confirmed. A review never ends it."""
+    """Close the open items of the platform staff's section, without ending access."""
     section = lock(ReviewSection, [pk])[pk]
-    if not keep_open(section.review_id):
+    if not keep_review_open(section.review_id):
         return
     items = list(section.items.filter(decision=None).order_by("pk"))
     ended = find_ended_paths(items)

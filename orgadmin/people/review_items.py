@@ -1,8 +1,9 @@
-"""Creates the items of an access review: who has access to what, and how.
+"""Creates the items of an access review: who has access to what, and why.
 
-The database copies the rows itself, some thousand organizations at a time. So a million
-memberships take little memory here. Each batch is one transaction, and the review
-remembers how far it got: if the process is killed, the next one continues there.
+The database copies the rows itself, for a few thousand organizations at a time, so that
+a million memberships need little memory in this process. Each batch is one transaction,
+which also stores how far the review was prepared. If the process is killed, the next
+one continues there.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from orgadmin.people.review_paths import (
     add_provider_groups,
 )
 
-# How many organizations get their items in one transaction.
+# For how many organizations items are created in one transaction.
 BATCH = 2_000
 
-# The sections of all organizations in a range of keys. Parameters: the review, and the
-# keys after which the range begins and with which it ends.
+# Adds the sections of all organizations in a range of IDs. Parameters: the review ID,
+# the ID before the range, and the last ID of the range.
 ADD_SECTIONS = """
     INSERT INTO orgadmin_reviewsection
         (review_id, organization_key, organization_name, items_total, open_items)
@@ -43,11 +44,11 @@ ADD_SECTIONS = """
     ON CONFLICT DO NOTHING
 """
 
-# The members with a role, of all sections in a range. Someone who joined after the
-# start is not part of the review, unless that only replaced another role, and nobody is
-# whose membership has ended. The order of the membership log says who that is, because
-# its times may come from several clocks. Parameters: the review, the range, and the
-# last entry of the log when the review started.
+# Adds the members with a role, for all sections in a range. Leaves out people whose
+# membership has ended, and people who joined after the start of the review, unless the
+# new role only replaced another one. Who joined later is decided by the order of the
+# membership log, because its times may come from different clocks. Parameters: the
+# review ID, the range, and the ID of the log's last entry when the review started.
 ADD_MEMBERS = """
     INSERT INTO orgadmin_reviewitem
         (section_id, key, path, user_key, user_name, full_name, organization_name,
@@ -110,9 +111,10 @@ ADD_MEMBERS = """
     ON CONFLICT DO NOTHING
 """
 
-# The permissions that people have on single organizations of a range, and those of
-# groups that belong to no organization. Parameters: the section of platform staff, the
-# review, and the range.
+# ADD_GRANTS adds the permissions that people have on single organizations in a range.
+# ADD_GROUPS adds the permissions of groups that do not belong to the organization.
+# Parameters of both: the ID of the section of platform staff, the review ID, and the
+# range.
 ADD_GRANTS = """
     INSERT INTO orgadmin_reviewitem
         (section_id, key, path, user_key, user_name, full_name, organization_key,
@@ -187,15 +189,15 @@ ADD_GROUPS = """
 
 @task(takes_context=True)
 def prepare_review(context: TaskContext, *, review: int, language: str) -> None:
-    """Create the items of a review. Runs for about a minute per 100,000 organizations.
+    """Create the items of a review. Takes about a minute per 100,000 organizations.
 
-    If a worker is killed meanwhile, `continue_preparing()` goes on.
+    If the worker is killed during this time, `continue_preparing()` continues.
     """
     prepare(review)
 
 
 def continue_preparing() -> None:
-    """Create the items that a killed worker has left out."""
+    """Create the remaining items of reviews whose worker was killed."""
     reviews = AccessReview.objects.open().filter(prepared_at=None)
     for pk in reviews.values_list("pk", flat=True):
         prepare(pk)
@@ -208,7 +210,7 @@ def prepare(pk: int) -> None:
 
 @transaction.atomic
 def prepare_batch(pk: int) -> bool:
-    """Create the items of the next organizations. Returns False if there are no more.
+    """Create the items of the next organizations. Return False if there are no more.
 
     Other workers wait for the lock of the review, and then continue after this batch.
     """
@@ -235,7 +237,7 @@ def prepare_batch(pk: int) -> bool:
 
 
 def find_end_of_batch(review: AccessReview) -> int | None:
-    """Return the last key of the next organizations, or None if there are no more."""
+    """Return the last organization ID of the next batch, or None if none are left."""
     if review.scope == ReviewScope.ALL:
         rows = Organization.objects.filter(pk__gt=review.prepared_to).order_by("pk")
         return max(rows.values_list("pk", flat=True)[:BATCH], default=None)
@@ -245,7 +247,7 @@ def find_end_of_batch(review: AccessReview) -> int | None:
 
 
 def add_items(review: AccessReview, staff: ReviewSection, end: int) -> None:
-    """Add the sections and items of the organizations up to the key `end`."""
+    """Add the sections and items of the organizations up to the ID `end`."""
     begin = review.prepared_to
     values = describe_database()
     with connection.cursor() as cursor:
@@ -264,7 +266,7 @@ def add_items(review: AccessReview, staff: ReviewSection, end: int) -> None:
 
 
 def count_items(sections: QuerySet[ReviewSection]) -> None:
-    """Store how many items sections have. Those without any need no answer."""
+    """Store the number of items in each section. Empty sections need no answer."""
     items = ReviewItem.objects.filter(section=OuterRef("pk")).order_by()
     counts = items.values("section").annotate(number=Count("pk")).values("number")
     sections.update(items_total=Coalesce(Subquery(counts), 0))

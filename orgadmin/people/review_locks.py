@@ -1,6 +1,6 @@
-"""Locks that keep access reviews as they are while something is decided in them.
+"""Locks that prevent a review from being closed while decisions are stored in it.
 
-They come last, after those of people, organizations and sections.
+Take these locks last, after the locks of people, organizations and sections.
 """
 
 from __future__ import annotations
@@ -11,28 +11,30 @@ from orgadmin.models import AccessReview, ReviewIsComplete
 from orgadmin.models.access_review import AccessReviewQuerySet
 
 
-def keep_answerable(pk: int) -> None:
-    """Let nobody close or complete a review until the transaction ends.
+def keep_review_answerable(pk: int) -> None:
+    """Prevent a review from being closed or completed until the transaction ends.
 
-    Raises `ReviewIsComplete` unless people can answer it now.
+    Raises `ReviewIsComplete` unless people can answer the review now.
     """
-    if not keep(AccessReview.objects.answerable().filter(pk=pk)):
+    if not _lock_for_sharing(AccessReview.objects.answerable().filter(pk=pk)):
         raise ReviewIsComplete
 
 
-def keep_open(pk: int) -> bool:
-    """Let nobody complete a review until the transaction ends. False: it is complete.
+def keep_review_open(pk: int) -> bool:
+    """Prevent a review from being completed until the transaction ends.
 
-    So nothing is added to a review that someone has canceled.
+    Returns False if it is already completed or canceled. Nothing may be added to it
+    then.
     """
-    return keep(AccessReview.objects.open().filter(pk=pk))
+    return _lock_for_sharing(AccessReview.objects.open().filter(pk=pk))
 
 
-def keep(reviews: AccessReviewQuerySet) -> bool:
-    """Lock the review for sharing: many can decide at once, but nobody changes it.
+def _lock_for_sharing(reviews: AccessReviewQuerySet) -> bool:
+    """Lock the review with FOR SHARE, and return whether it matches the conditions.
 
-    Django has no such lock. If the statement has to wait, PostgreSQL checks the
-    conditions again with the row as it is then. SQLite has one writer at a time anyway.
+    Many transactions can hold this lock at once, but the row cannot be changed. Django
+    has no method for such a lock. If the statement has to wait, PostgreSQL checks the
+    conditions again with the new row. SQLite has only one writer at a time anyway.
     """
     sql, parameters = reviews.order_by().values("pk").query.sql_with_params()
     if connection.vendor == "postgresql":

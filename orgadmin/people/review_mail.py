@@ -1,4 +1,4 @@
-"""The mail that asks admins to review who has access to their organizations."""
+"""The email that asks admins to review who has access to their organizations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orgadmin.people import outbox
 from orgadmin.people.mail import find_recipient
 from orgadmin.people.message import write_message
 
-# A message names the first organizations, and says how many more there are.
+# An email names this many organizations, and says how many more there are.
 MAX_ORGANIZATIONS = 20
 
 
@@ -19,9 +19,9 @@ MAX_ORGANIZATIONS = 20
 def ask_to_review(
     context: TaskContext, *, user: int, review: int, language: str
 ) -> None:
-    """Ask a person to review the organizations that have no answer yet.
+    """Ask a person to review their organizations that have open items.
 
-    Sends nothing if there is none of which they manage the people.
+    Sends nothing if they are no longer an admin of any such organization.
     """
     person = find_recipient(user)
     asked = AccessReview.objects.answerable().filter(pk=review).first()
@@ -44,7 +44,7 @@ def ask_to_review(
         to=person.email,
         recipient=person,
         language=settings.LANGUAGE_CODE,
-        ours={
+        trusted_values={
             "page": settings.BASE_URL + path,
             "due": asked.due_on,
             "ends_access": asked.ends_access,

@@ -1,4 +1,4 @@
-"""What superusers decide in an access review about access that is not by a role."""
+"""Superusers' decisions in an access review about access that is not from a role."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orgadmin.people.review_paths import can_end, end_path, find_ended_paths
 def confirm_other_paths(
     section: ReviewSection, keys: Collection[int], *, actor: User
 ) -> Outcome:
-    """Confirm items of platform staff that are open, as `decide_other_paths()` does."""
+    """Confirm open items with these IDs, as `decide_other_paths()` does."""
     decisions = [Decision(key, ReviewAnswer.CONFIRMED) for key in keys]
     return decide_other_paths(section, decisions, actor=actor)
 
@@ -40,10 +40,9 @@ def decide_other_paths(
 ) -> Outcome:
     """Confirm or end access without a role: of superusers, permissions, and groups.
 
-    Superusers confirm themselves only if there is no other one, and never end their own
-    access. Items about which someone else has decided since are left out.
-
-    Raises `PermissionDenied`, `ReviewIsComplete`, and `LastSuperuserError`.
+    Superusers can confirm their own access only if there is no other superuser, and
+    cannot end it. Leaves out items about which someone else has decided in the
+    meantime. Raises `PermissionDenied`, `ReviewIsComplete`, and `LastSuperuserError`.
     """
     wanted = {decision.item: decision for decision in decisions}
     actor, items = lock_other_paths(section, wanted, actor)
@@ -70,7 +69,7 @@ def decide_other_paths(
 def lock_other_paths(
     section: ReviewSection, wanted: Mapping[int, Decision], actor: User
 ) -> tuple[User, list[ReviewItem]]:
-    """Lock what decisions of platform staff depend on. Returns the actor and items."""
+    """Lock what these decisions depend on, and return the actor and the items."""
     chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
     stored = lock_people(chosen, actor)
     if not is_active_superuser(stored):

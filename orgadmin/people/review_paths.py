@@ -1,7 +1,8 @@
-"""Access that is not by a role: what platform staff confirm or end in an access review.
+"""Access that does not come from a role, which platform staff review.
 
-These are superusers, staff with a permission on all organizations, permissions on one
-organization, and groups at OpenID providers that give roles.
+This is the access of superusers, of staff with a permission on all organizations, of
+people and groups with a permission on one organization, and of groups at OpenID
+providers that give roles.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
 
     from config.providers import GroupRole, OpenIDProvider
 
-DETAIL_LENGTH = 1_000  # characters, as many as the column has
+DETAIL_LENGTH = 1_000  # characters, the length of the column
 
-BATCH = 5_000  # keys in one query, below SQLite's limit of 32,766 parameters
+BATCH = 5_000  # IDs in one query, below SQLite's limit of 32,766 parameters
 
 
 def add_people_with_access_to_all(staff: ReviewSection) -> None:
-    """Add the active superusers, and the staff with a permission on everything."""
+    """Add items for active superusers, and staff with a permission on everything."""
     items = [
         make_item(staff, user, AccessPath.SUPERUSER)
         for user in User.objects.filter(is_superuser=True, is_active=True)
@@ -81,15 +82,15 @@ def make_item(
 
 
 def add_provider_groups(review: AccessReview, staff: ReviewSection) -> None:
-    """Add the groups at OpenID providers that give roles in the review's organizations.
+    """Add items for groups at OpenID providers that give roles in the organizations.
 
-    The settings map them to the references of organizations.
+    The settings map these groups to references of organizations.
     """
     items = []
-    organization_of = find_mapped_organizations(review)
+    organizations_by_reference = find_mapped_organizations(review)
     for provider in settings.OIDC_PROVIDERS:
         for mapped in provider.roles:
-            organization = organization_of.get(mapped.reference)
+            organization = organizations_by_reference.get(mapped.reference)
             if organization is None:
                 continue
             role = ROLES_BY_KEY[mapped.role]
@@ -108,7 +109,7 @@ def add_provider_groups(review: AccessReview, staff: ReviewSection) -> None:
 
 
 def find_mapped_organizations(review: AccessReview) -> dict[str | None, Organization]:
-    """Return {reference: organization} of those that the settings map groups to."""
+    """Return {reference: organization} for the review's mapped organizations."""
     references = {
         mapped.reference
         for provider in settings.OIDC_PROVIDERS
@@ -122,7 +123,7 @@ def find_mapped_organizations(review: AccessReview) -> dict[str | None, Organiza
 
 
 def make_provider_key(provider: OpenIDProvider, mapped: GroupRole) -> str:
-    """Return the key of the item for a group. The names of groups may be long."""
+    """Return the item key for a group: a hash, because names of groups can be long."""
     text = f"{provider.id} {mapped.group} {mapped.role} {mapped.reference}"
     return f"provider {sha256(text.encode()).hexdigest()}"
 
@@ -131,9 +132,9 @@ def make_provider_key(provider: OpenIDProvider, mapped: GroupRole) -> str:
 
 
 def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
-    """Return the keys of the items of platform staff whose access has ended.
+    """Return the IDs of those items whose access has ended.
 
-    Runs some queries for each batch of items.
+    Runs a few queries per BATCH items.
     """
     ended = set()
     for batch in split_into_batches(items, BATCH):
@@ -143,7 +144,7 @@ def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
 
 
 def list_existing_keys(items: Iterable[ReviewItem]) -> Iterator[str]:
-    """Yield the keys of those of the items that a new review would create, too."""
+    """Yield the item keys of all access of these people and organizations now."""
     user_keys = {item.user_key for item in items}
     organization_keys = {item.organization_key for item in items}
     users = User.objects.filter(pk__in=user_keys, is_active=True)
@@ -170,14 +171,14 @@ def list_existing_keys(items: Iterable[ReviewItem]) -> Iterator[str]:
 
 
 def can_end(item: ReviewItem) -> bool:
-    """Return whether the site can end such access. It cannot change its settings."""
+    """Return whether this access can be ended here, rather than in the settings."""
     return item.path != AccessPath.PROVIDER
 
 
 def end_path(item: ReviewItem, *, actor: User) -> None:
     """End the access that an item is about, and record it in the audit log.
 
-    The person of the item is locked. Raises `LastSuperuserError`.
+    The person of the item must be locked. Raises `LastSuperuserError`.
     """
     if item.path == AccessPath.GROUP:
         end_grants_of_group(item, actor)
@@ -194,9 +195,9 @@ def end_path(item: ReviewItem, *, actor: User) -> None:
 
 
 def end_delegation(user: User) -> None:
-    """Take the permissions on all organizations from a person.
+    """Remove a person's permissions on all organizations.
 
-    They lose those of their own, and leave the groups that give some.
+    Removes their own permissions, and removes them from groups with such permissions.
     """
     codenames = [codename(name) for name in PERMISSIONS]
     permissions = Permission.objects.filter(
@@ -206,7 +207,7 @@ def end_delegation(user: User) -> None:
     )
     user.user_permissions.remove(*permissions)
     giving = Group.objects.filter(permissions__in=permissions).distinct()
-    # Those that have ended give nothing, and removing them does no harm.
+    # This also removes expired memberships, which is harmless.
     user.groups.remove(*giving)
 
 
@@ -231,7 +232,7 @@ def end_grants_of_group(item: ReviewItem, actor: User) -> None:
 
 
 def describe_grants(item: ReviewItem, grants: QuerySet[Any]) -> dict[str, Any]:
-    """Return what the audit log says about grants that are about to be deleted."""
+    """Return the audit log's details about permissions that will be deleted."""
     names = grants.order_by("permission").values_list("permission__codename", flat=True)
     removed = [f"orgadmin.{name}" for name in names]
     return {"removed": removed, "organization": item.organization_key}

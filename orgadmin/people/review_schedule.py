@@ -1,7 +1,8 @@
-"""What the worker does for access reviews: schedules, requests, and people who leave.
+"""The worker's tasks for access reviews: schedules, requests, and people who leave.
 
-Each function does its work in batches, each of which is one transaction that also notes
-how far it got. So any of them can be killed at any time, and run by several workers.
+Each function works in batches. A batch is one transaction, which also stores how far
+the work has progressed. The worker can therefore be killed at any time, and several
+workers can run these functions at once.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ from orgadmin.people.ends import find_day
 from orgadmin.people.membership import lock
 from orgadmin.people.review_access import choose_access, find_access
 from orgadmin.people.review_decisions import close_as_left
-from orgadmin.people.review_due import TURN, close_unconfirmed
+from orgadmin.people.review_due import MAX_TURN, close_unconfirmed
 from orgadmin.people.review_items import continue_preparing
-from orgadmin.people.review_locks import keep_open
+from orgadmin.people.review_locks import keep_review_open
 from orgadmin.people.review_mail import ask_to_review
 from orgadmin.people.reviews import NothingToReview, start_review
 
-# How many people are asked in one transaction. Those who decide meanwhile wait for it.
+# How many people are asked in one transaction. People who answer have to wait for it.
 PEOPLE_BATCH = 500
 
 EVENTS_BATCH = 1_000
 
-# {name: how long before the due date is over}. The first request is sent at the start.
+# {name of a request: time before the end of the due date}. Another one is sent at the
+# start.
 START = "start"
 REQUESTS = {
     "14 days": timedelta(days=14),
@@ -55,11 +57,11 @@ REQUESTS = {
 
 
 def run_reviews() -> None:
-    """Do what is due for all reviews. The worker calls this about once a minute."""
-    start_by_rhythm()
+    """Do all due work for reviews. The worker calls this about once a minute."""
+    start_scheduled_reviews()
     continue_preparing()
     for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
-        close_left(review)
+        close_items_of_leavers(review)
         close_archived(review)
         if review.is_due:
             close_unconfirmed(review)
@@ -68,48 +70,49 @@ def run_reviews() -> None:
         complete_if_answered(review)
 
 
-# Rhythms
+# Schedules
 
 
-def start_by_rhythm() -> None:
-    """Start the reviews whose day has come, unless the previous one is still open."""
+def start_scheduled_reviews() -> None:
+    """Start the scheduled reviews that are due, unless the previous one is open."""
     today = find_day(read_clock())
     due = ReviewRhythm.objects.filter(is_active=True, next_on__lte=today)
     for pk in due.values_list("pk", flat=True):
         try:
-            start_one_by_rhythm(pk)
+            start_scheduled_review(pk)
         except IntegrityError:
-            # Another worker has started it, or one is open.
+            # Another worker started this review, or the previous one is still open.
             continue
 
 
 @transaction.atomic
-def start_one_by_rhythm(pk: int) -> None:
+def start_scheduled_review(pk: int) -> None:
+    """Start the review of one schedule if it is due, and set its next date."""
     today = find_day(read_clock())
-    rhythms = ReviewRhythm.objects.select_for_update(no_key=True)
-    rhythm = rhythms.filter(pk=pk, is_active=True, next_on__lte=today).first()
-    if rhythm is None or rhythm.reviews.filter(completed_at=None).exists():
+    schedules = ReviewRhythm.objects.select_for_update(no_key=True)
+    schedule = schedules.filter(pk=pk, is_active=True, next_on__lte=today).first()
+    if schedule is None or schedule.reviews.filter(completed_at=None).exists():
         return
-    # Without members, there is nothing to ask until the next time.
+    # If there are no members, this date is skipped.
     with suppress(NothingToReview):
         start_review(
             ReviewScope.ALL,
-            due_on=today + timedelta(days=rhythm.answer_days),
-            ends_access=rhythm.ends_access,
-            rhythm=rhythm,
+            due_on=today + timedelta(days=schedule.answer_days),
+            ends_access=schedule.ends_access,
+            rhythm=schedule,
         )
-    rhythm.next_on = today + timedelta(days=rhythm.every_days)
-    rhythm.save(update_fields=["next_on"])
+    schedule.next_on = today + timedelta(days=schedule.every_days)
+    schedule.save(update_fields=["next_on"])
 
 
 # Requests
 
 
 def find_request(review: AccessReview, now: datetime) -> str:
-    """Return the name of the latest request that admins should have got by now.
+    """Return the name of the latest request that is due now.
 
-    If nothing was sent for a while, they get only this one. A short review has no
-    request that would have been due before its start.
+    Earlier requests that were not sent are skipped. Requests that would have been due
+    before the start of the review are skipped, too.
     """
     latest = START
     for name, before in REQUESTS.items():
@@ -120,11 +123,11 @@ def find_request(review: AccessReview, now: datetime) -> str:
 
 
 def send_requests(review: AccessReview) -> None:
-    """Ask the admins who have not answered, once for each request.
+    """Send the request that is due to all admins who have not answered.
 
-    Stops after TURN, as `close_unconfirmed()` does.
+    Stops after MAX_TURN, as `close_unconfirmed()` does.
     """
-    end = time.monotonic() + TURN
+    end = time.monotonic() + MAX_TURN
     if not review.asking:
         name = find_request(review, read_clock())
         if name == review.asked:
@@ -136,15 +139,16 @@ def send_requests(review: AccessReview) -> None:
 
 
 def begin_request(pk: int, name: str) -> bool:
-    """Have a request sent to all who have not answered. False: another one is."""
+    """Start sending a request. Return False if another one is still being sent."""
     reviews = AccessReview.objects.asking().filter(pk=pk, asking="")
     return bool(reviews.update(asking=name, asked_to=0))
 
 
 def remind_now(review: AccessReview) -> bool:
-    """Have a worker ask everyone who has not answered, once a day at most.
+    """Start a reminder to all admins who have not answered, at most once a day.
 
-    Returns False if they were asked today, or are being asked.
+    Returns False if they were already reminded today, or if another request is being
+    sent.
     """
     name = f"by hand {find_day(read_clock())}"
     if review.notices.filter(kind=name).exists():
@@ -154,17 +158,17 @@ def remind_now(review: AccessReview) -> bool:
 
 @transaction.atomic
 def send_batch(pk: int) -> bool:
-    """Ask the next people to review. Returns False if nobody is left to ask."""
+    """Send the current request to the next people. Return False if nobody is left."""
     reviews = AccessReview.objects.select_for_update(no_key=True).asking()
     review = reviews.filter(pk=pk).exclude(asking="").first()
     if review is None:
         return False
-    # Starting from a range of people keeps the query small, however many there are.
+    # The query starts with a range of people, so it is fast however many there are.
     users = User.objects.filter(is_active=True, pk__gt=review.asked_to).order_by("pk")
     keys = list(users.values_list("pk", flat=True)[:PEOPLE_BATCH])
     if not keys:
-        # A reminder by hand is not noted: otherwise, the last scheduled request would
-        # be sent again.
+        # A reminder by hand is not stored in `asked`. Otherwise, the last scheduled
+        # request would be sent again.
         if review.asking in (START, *REQUESTS):
             review.asked = review.asking
         review.asking = ""
@@ -177,9 +181,10 @@ def send_batch(pk: int) -> bool:
 
 
 def ask(review: AccessReview, keys: Collection[int]) -> None:
-    """Ask those of these people who are admins of organizations without an answer.
+    """Ask the admins among these people whose organizations have open items.
 
-    Records who is asked about which organization, and adds one email for each.
+    `keys` are user IDs. Records who is asked about which organization, and queues one
+    email per person.
     """
     memberships = Membership.objects.current().filter(
         user__in=keys, group__administrators_of__isnull=False
@@ -217,9 +222,10 @@ def ask(review: AccessReview, keys: Collection[int]) -> None:
 
 
 def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set[int]:
-    """Return those of the organizations about which someone must still answer.
+    """Return the IDs of the organizations that have open items.
 
-    A join with the memberships would make SQLite read all of them for each person.
+    This is a separate query because in a join with the memberships, SQLite would read
+    all of them for each person.
     """
     sections = review.sections.unanswered()
     found: set[int] = set()
@@ -232,18 +238,19 @@ def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set
 # People who leave
 
 
-def close_left(review: AccessReview) -> None:
-    """Close the items of people who have left since, as the membership log says.
+def close_items_of_leavers(review: AccessReview) -> None:
+    """Close the items of people who left after the review started.
 
-    What it cannot find here, such as a deleted organization, is found at the end.
+    Reads them from the membership log. Items that are not found there, such as those of
+    deleted organizations, are closed at the end of the review.
     """
-    while close_left_batch(review):
+    while close_items_of_next_leavers(review):
         pass
 
 
 @transaction.atomic
-def close_left_batch(review: AccessReview) -> bool:
-    """Read the next entries of the log. Returns False if there are no more."""
+def close_items_of_next_leavers(review: AccessReview) -> bool:
+    """Read the next entries of the log. Return False if there are no more."""
     events = MembershipEvent.objects.filter(pk__gt=review.log_position).order_by("pk")
     rows = list(
         events.values_list("pk", "event", "organization_key", "user_key")[:EVENTS_BATCH]
@@ -259,46 +266,53 @@ def close_left_batch(review: AccessReview) -> bool:
     review.log_position = rows[-1][0]
     stored = AccessReview.objects.filter(pk=review.pk)
     if not stored.update(log_position=review.log_position):
-        # Someone has canceled it.
+        # Someone has canceled the review.
         return False
     for section in sections.values():
-        close_gone(section, left[section.organization_key])
+        close_items_without_access(section, left[section.organization_key])
     return True
 
 
-def close_gone(section: ReviewSection, user_keys: Collection[int]) -> None:
-    """Close the open items of those of these people who have no role any more.
+def close_items_without_access(
+    section: ReviewSection, user_keys: Collection[int]
+) -> None:
+    """Close the open items of the people who no longer have a role.
 
-    The section is locked.
+    `user_keys` are the people to check. The section must be locked.
     """
     items = section.items.filter(user_key__in=user_keys, decision=None)
     key = section.organization_key or 0
     organization = Organization.objects.filter(pk=key).first()
-    gone = list(items)
+    without_access = list(items)
     if organization is not None:
-        access_of = find_access(organization, gone)
-        gone = [item for item in gone if choose_access(item, access_of) is None]
-    close_as_left(section, gone)
+        access_by_user = find_access(organization, without_access)
+        without_access = [
+            item
+            for item in without_access
+            if choose_access(item, access_by_user) is None
+        ]
+    close_as_left(section, without_access)
 
 
 def close_archived(review: AccessReview) -> None:
-    """Close the items of organizations that were archived since. Nobody has access."""
+    """Close the items of archived organizations, because nobody has access to them."""
     archived = Organization.objects.archived().order_by().values("pk")
     sections = review.sections.unanswered().filter(organization_key__in=archived)
     for pk in sections.values_list("pk", flat=True):
-        close_all(pk)
+        close_section(pk)
 
 
 @transaction.atomic
-def close_all(section_pk: int) -> None:
+def close_section(section_pk: int) -> None:
+    """Close all open items of a section, because their access has ended."""
     section = lock(ReviewSection, [section_pk])[section_pk]
-    if keep_open(section.review_id):
+    if keep_review_open(section.review_id):
         close_as_left(section, section.items.filter(decision=None))
 
 
 @transaction.atomic
 def complete_if_answered(review: AccessReview) -> None:
-    """Complete a review of which nothing is open. From now on, it cannot change."""
+    """Complete a review without open items. Completed reviews cannot change."""
     reviews = AccessReview.objects.open().exclude(prepared_at=None)
     stored = reviews.select_for_update(no_key=True).filter(pk=review.pk).first()
     if stored is None or stored.sections.unanswered().exists():

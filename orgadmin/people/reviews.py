@@ -1,4 +1,4 @@
-"""Starting access reviews: which organizations they cover, and until when."""
+"""Starts access reviews."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ ADD_LIST = """
 
 
 class DueDateInThePast(Exception):
-    """A review would be due today or earlier, so nobody could answer."""
+    """The due date of a review is not after today."""
 
     def __str__(self) -> str:
         return str(_("Choose a due date after today."))
 
 
 class NothingToReview(Exception):
-    """Nobody has a role in the organizations of a review that was to start."""
+    """Nobody has a role in the chosen organizations."""
 
     def __str__(self) -> str:
         return str(_("Nobody has a role in these organizations, so nobody is asked."))
@@ -67,11 +67,11 @@ def start_review(
     rhythm: ReviewRhythm | None = None,
     actor: User | None = None,
 ) -> AccessReview:
-    """Start a review. A worker then finds out who has access, as of now.
+    """Start a review. A worker then creates its items.
 
-    `organizations` are those of a list, or the one. `actor` is None for a schedule.
-    Raises `DueDateInThePast`, `NothingToReview`, and `PermissionDenied` unless the
-    actor is a superuser.
+    People who join later are not part of the review. `organizations` are the chosen
+    ones, or None for all. `actor` is None for a schedule. Raises `DueDateInThePast`,
+    `NothingToReview`, and `PermissionDenied` unless the actor is a superuser.
     """
     if actor is not None and not is_still_superuser(actor):
         raise PermissionDenied("Only superusers start access reviews.")
@@ -106,7 +106,7 @@ def start_review(
 
 
 def has_members(organizations: QuerySet[Organization] | None) -> bool:
-    """Return whether anyone has a role in one of these; None stands for all."""
+    """Return whether anyone has a role in these organizations. None stands for all."""
     covered = list_covered(organizations)
     memberships = Membership.objects.current()
     for role in ROLES:
@@ -117,7 +117,7 @@ def has_members(organizations: QuerySet[Organization] | None) -> bool:
 
 
 def list_covered(organizations: QuerySet[Organization] | None) -> QuerySet:
-    """Return the keys of the organizations that a review is to cover, as a query."""
+    """Return a query for the IDs of the organizations that a review would cover."""
     if organizations is None:
         organizations = Organization.objects.all()
     return organizations.filter(archived_at=None).order_by().values("pk")
@@ -126,9 +126,10 @@ def list_covered(organizations: QuerySet[Organization] | None) -> QuerySet:
 def find_overlapping(
     organizations: QuerySet[Organization] | None,
 ) -> QuerySet[AccessReview]:
-    """Return the reviews that are not completed and cover one of these; None: all.
+    """Return the open reviews that cover any of these organizations; None means all.
 
-    A review of all organizations that is being prepared covers whichever there are.
+    A review of all organizations overlaps even if its sections do not exist yet,
+    because it is still being prepared.
     """
     sections = ReviewSection.objects.filter(
         review=OuterRef("pk"), organization_key__in=list_covered(organizations)

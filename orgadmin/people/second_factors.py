@@ -1,6 +1,6 @@
-"""What follows from a change of someone's second factor.
+"""Ends sessions and records an event when a person's second factors change.
 
-All code that adds, removes or replaces a second factor calls this module.
+All code that adds, removes or replaces a second factor must call this module.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from django.db import transaction
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.models import User
 
-# What people can use after their password. Recovery codes only stand in for these.
+# The types of second factors. Recovery codes are not included, because they only
+# replace one of these.
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
 def has_second_factor(user: User) -> bool:
-    """Return whether a person has a second factor, and so must use it to sign in."""
+    """Return whether a person must use a second factor to sign in."""
     if settings.SECOND_FACTOR == "off":
         return False
     return Authenticator.objects.filter(user=user, type__in=FACTORS).exists()
 
 
 def has_app(user: User) -> bool:
-    """Return whether a person can enter codes of an authenticator app."""
+    """Return whether a person has an authenticator app."""
     kind = Authenticator.Type.TOTP
     return Authenticator.objects.filter(user=user, type=kind).exists()
 
@@ -46,10 +47,9 @@ def follow_up(
 ) -> None:
     """End the sessions of someone whose second factors have changed, and record it.
 
-    `event` is FACTOR_ADDED, FACTOR_REMOVED or RECOVERY_CODES_CREATED, and `kinds` are
-    the types of the factors.
-    A session of someone else who knows the password would otherwise stay open, and so
-    would one that was started with a factor that no longer exists.
+    `event` is FACTOR_ADDED, FACTOR_REMOVED or RECOVERY_CODES_CREATED. `kinds` are the
+    types of the factors. Otherwise, two kinds of sessions would stay open: sessions of
+    someone else who knows the password, and sessions that began with a removed factor.
     """
     user.end_sessions()
     record(event, user=user, actor=actor, details={"factors": kinds})

@@ -1,10 +1,12 @@
-"""Mail about security events.
+"""Emails about security events.
 
-People are told of each change of their credentials, at the address that was theirs at
-that moment. Superusers are told of what could give someone all permissions. No mail
-contains a link except that of the site's start page, so that people need not learn to
-trust links about their password. The mail about failed attempts has one more, which
-gives the person attempts of their own (`lock_out.py`).
+People are notified of each change of their credentials, at the email address that they
+had at that moment. Superusers are notified of events that could give someone all
+permissions.
+
+These emails link only to the site's start page, so that people do not get used to
+following links in emails about passwords. The email about failed attempts also contains
+a link that gives the person more attempts (`lock_out.py`).
 """
 
 from __future__ import annotations
@@ -45,21 +47,21 @@ EVENTS_WITH_MAIL = CREDENTIAL_EVENTS | {
     SecurityEvent.PROVIDER_REFUSED,
 }
 
-# After a mail about a refused company account, there is no other one for this time
-# about the same account. Someone who is refused may try again and again.
+# The minimum time between two emails about refused company sign-ins to the same
+# account, because someone who was refused may keep trying.
 PAUSE = datetime.timedelta(hours=1)
 
 
 def send_mail_about(event: AuditEvent) -> None:
-    """Have the mail about an event sent, if it needs any.
+    """Queue the emails about an event, if it needs any.
 
-    `orgadmin.apps` adds this function to the listeners of the audit log. Who gets mail
-    is decided here, and not when it is sent: until then, someone who takes over an
-    account could have made the others unreachable.
+    `orgadmin.apps` adds this function to the listeners of the audit log. The recipients
+    are determined here rather than when the email is sent. Otherwise, someone who takes
+    over an account could make the other recipients unreachable before that.
     """
     if event.event not in EVENTS_WITH_MAIL:
         return
-    # With the savepoint, an error here does not undo the seals of events.
+    # The savepoint prevents an error here from rolling back the seals of events.
     with transaction.atomic():
         for address in list_addresses_of_person(event):
             outbox.enqueue(tell_person, event=event.pk, address=address)
@@ -71,10 +73,10 @@ def send_mail_about(event: AuditEvent) -> None:
 
 
 def list_addresses_of_person(event: AuditEvent) -> list[str]:
-    """Return to which addresses of the person the mail about an event goes.
+    """Return which of the person's addresses get the email about an event.
 
-    "then" is the one that was theirs at that moment. If the event is that it changed,
-    both get mail: "old_email" and "new_email".
+    "then" stands for the address at the time of the event. If the event is a change of
+    the address, the result is "old_email" and "new_email".
     """
     if not concerns_person(event):
         return []
@@ -93,7 +95,7 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
 def tell_person(
     context: TaskContext, *, event: int, address: str, language: str
 ) -> None:
-    """Tell a person of an event. `list_addresses_of_person()` explains `address`."""
+    """Notify a person of an event. `address` is as in `list_addresses_of_person()`."""
     stored = AuditEvent.objects.filter(pk=event).first()
     if stored is None or stored.user_key is None:
         return
@@ -112,7 +114,7 @@ def tell_person(
 
 
 def concerns_person(event: AuditEvent) -> bool:
-    """Return whether a person must be told of an event about their account."""
+    """Return whether a person is notified of an event about their account."""
     if event.user_key is None:
         return False
     if event.event in CREDENTIAL_EVENTS or event.event == SecurityEvent.EMAIL_CHANGED:
@@ -123,11 +125,11 @@ def concerns_person(event: AuditEvent) -> bool:
 
 
 def may_matter(event: AuditEvent, user: User) -> bool:
-    """Return whether an event could let someone use the account of a person.
+    """Return whether an event could allow someone else to use the person's account.
 
     A deactivated account can be activated again. Someone may change its address or
-    password before that, so the person is told of both. Someone who was offboarded gets
-    no mail: that has removed their password.
+    password before that, so the person is notified of both. People who were offboarded
+    are not notified of their password, because offboarding has removed it.
     """
     if user.is_active or event.event == SecurityEvent.EMAIL_CHANGED:
         return True
@@ -136,7 +138,7 @@ def may_matter(event: AuditEvent, user: User) -> bool:
 
 
 def list_recent(event: AuditEvent) -> QuerySet[AuditEvent]:
-    """Return the earlier events of this kind about the same account, within PAUSE."""
+    """Return the events of the same kind about the same account within PAUSE before."""
     return AuditEvent.objects.filter(
         user_key=event.user_key,
         event=event.event,
@@ -148,8 +150,8 @@ def list_recent(event: AuditEvent) -> QuerySet[AuditEvent]:
 def find_address_then(event: AuditEvent, pk: int) -> str:
     """Return the email address that a user had at the time of the event, or "".
 
-    If the address has changed since, the first change after the event has it. Someone
-    who takes over an account may change the address together with the password.
+    Someone who takes over an account may change the address together with the password.
+    If the address has changed after the event, the first change has the old address.
     """
     changes = AuditEvent.objects.filter(
         user_key=pk, event=SecurityEvent.EMAIL_CHANGED, pk__gt=event.pk
@@ -165,10 +167,11 @@ def find_address_then(event: AuditEvent, pk: int) -> str:
 
 
 def list_superusers_to_tell(event: AuditEvent) -> list[int]:
-    """Return the IDs of all superusers but the person that an event is about.
+    """Return the IDs of the superusers who are notified of an event.
 
-    Returns none if the event does not concern superusers.
-    Whoever acted gets mail as well: if it was not them, someone uses their account.
+    Returns no IDs if the event does not concern superusers. Leaves out the person that
+    the event is about. The actor is included: if they did not act themselves, someone
+    else is using their account.
     """
     if not concerns_superusers(event):
         return []
@@ -181,7 +184,7 @@ def list_superusers_to_tell(event: AuditEvent) -> list[int]:
 def tell_superuser(
     context: TaskContext, *, event: int, user: int, language: str
 ) -> None:
-    """Tell someone who was a superuser at that moment of an event."""
+    """Notify a person who was a superuser at the time of an event."""
     stored = AuditEvent.objects.filter(pk=event).first()
     if stored is None:
         return
@@ -228,16 +231,16 @@ def write_security_message(
     template: str = "security",
     is_old: bool = False,
 ) -> EmailMessage:
-    """Return a message about an event, for the recipient if the account exists.
+    """Return a message about an event.
 
-    `language` is that of the person who acted, and used if they get the mail and have
-    chosen none. `is_old` says that the address was that of the account before the
-    event.
+    `recipient` is None if the account no longer exists. `language` is the actor's
+    language. It is used if the actor gets the email and has not chosen a language.
+    `is_old` means that `address` was the account's address before the event.
     """
     is_own = event.actor_key is not None and event.actor_key == event.user_key
     recipient = recipient or User()
-    path = lock_out.make_path(event, recipient, address)
-    ours = {
+    path = lock_out.make_link_path(event, recipient, address)
+    trusted_values = {
         "link": settings.BASE_URL + path if path else "",
         "passed_first_step": event.details.get("kind") == "code",
         "kind": SecurityEvent(event.event).name,
@@ -250,7 +253,7 @@ def write_security_message(
         to=address,
         recipient=recipient,
         language=language if is_own else settings.LANGUAGE_CODE,
-        ours=ours,
+        trusted_values=trusted_values,
         person=event.user_name,
         actor=event.actor_name,
         is_old=is_old,

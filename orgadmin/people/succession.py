@@ -1,4 +1,4 @@
-"""Who takes over the organizations of people who leave."""
+"""Makes other people admins of the organizations of people who leave."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASON = gettext_noop("Takes over from an admin who leaves.")
 
 
 class SuccessionRefused(Exception):
-    """Nobody can take over as it was chosen."""
+    """The organizations cannot be handed over to the chosen people."""
 
     explanation: Any = ""
 
@@ -51,17 +51,16 @@ def hand_over(
     keeps_account: bool = False,
     notify: bool = True,
 ) -> list[RoleChange]:
-    """Make people admins of the organizations that others are about to leave.
+    """Make people admins of organizations that others are about to leave.
 
-    Runs in the transaction that then ends the access of the users in `leaving`.
-    `successors` is {ID of an organization: user}. With `keeps_account`, those who leave
-    lose only roles, and may be the last superusers. All locks of this transaction are
-    taken here, in the order of `models/guards.py`. Returns the changes that were made.
+    Must run in the transaction that then ends the access of the users in `leaving`.
+    `successors` is {organization ID: user}. With `keeps_account`, the users who leave
+    lose only their roles, and may be the last superusers. This takes all locks of the
+    transaction, in the order of `models/guards.py`. Returns the completed changes.
 
-    Raises `LastSuperuserError`; `SuccessorUnavailable` if a successor is among those
-    who leave, or has no active account; and `SuccessionChanged` if one of the
-    organizations keeps an active admin without them. The exceptions of
-    `change_roles()` apply.
+    Raises `LastSuperuserError`, `SuccessorUnavailable` if a successor is leaving or has
+    no active account, `SuccessionChanged` if an organization would keep an active admin
+    anyway, and the exceptions of `change_roles()`.
     """
     if not successors:
         return []
@@ -80,7 +79,7 @@ def hand_over(
             raise SuccessorUnavailable
         if pk not in organizations:
             raise SuccessionChanged
-        # Otherwise, the organization could lose its last admin soon after.
+        # With an end date, the organization could soon lose its last admin again.
         no_end = MembershipEnd(None)
         changes.append(RoleChange(stored, organizations[pk], ADMIN, end=no_end))
     orphaned = {organization.pk for organization in find_orphaned_by(leavers)}
@@ -92,11 +91,12 @@ def hand_over(
 def lock_organizations(
     members: Collection[int], others: Collection[int]
 ) -> dict[int, Organization]:
-    """Lock the organizations of some users, and others, in the order of their keys.
+    """Lock the organizations of these members, and others, in the order of their IDs.
 
-    Returns {ID: organization}.
+    `members` are user IDs, and `others` are organization IDs. Returns {organization ID:
+    organization}.
     """
-    # Those of memberships that have ended, too.
+    # Includes expired memberships.
     groups = Membership.objects.filter(user__in=members).values("group")
     pks = set(others)
     for role in ROLES:

@@ -1,4 +1,4 @@
-"""Mail that has not been sent: who should get it, and whether it is late."""
+"""Emails that have not been sent: their recipients, and whether they are late."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from orgadmin.models import AuditEvent, Invitation, MailWorker, User
 from orgadmin.models.addresses import fold_email
 from orgadmin.people.outbox import get_values
 
-# A worker that runs reports more often than this.
-SILENT = timedelta(minutes=5)
+# If no worker has sent a heartbeat for this time, no worker is running.
+MAX_SILENCE = timedelta(minutes=5)
 
-# Mail that is waiting for longer is late.
-LATE = timedelta(minutes=15)
+# Emails that have been waiting for longer are late.
+LATE_AFTER = timedelta(minutes=15)
 
-# {path of a task: what it sends}
+# {path of a task: name of what it sends or does}
 KINDS: dict[str, str | Promise] = {
     "orgadmin.accounts.confirm_email.mail_link": _("link to confirm an address"),
     "orgadmin.accounts.new_email.mail_new_address": _("link to change an address"),
@@ -64,21 +64,21 @@ KINDS: dict[str, str | Promise] = {
 
 @dataclass(frozen=True)
 class OutboxState:
-    """How the outbox is doing."""
+    """The state of the outbox and its workers."""
 
-    seen_at: datetime | None  # when a worker last reported
-    waiting_since: datetime | None  # when the oldest message was added
+    seen_at: datetime | None  # the last heartbeat of a worker
+    waiting_since: datetime | None  # when the oldest waiting message was added
     waiting: int
     given_up: int
 
     @property
     def is_stopped(self) -> bool:
-        return self.seen_at is None or self.seen_at < timezone.now() - SILENT
+        return self.seen_at is None or self.seen_at < timezone.now() - MAX_SILENCE
 
     @property
     def is_late(self) -> bool:
         since = self.waiting_since
-        return since is not None and since < timezone.now() - LATE
+        return since is not None and since < timezone.now() - LATE_AFTER
 
     @property
     def is_healthy(self) -> bool:
@@ -86,7 +86,7 @@ class OutboxState:
 
 
 def find_state() -> OutboxState:
-    """Return how the outbox is doing. Runs one query."""
+    """Return the state of the outbox. Runs one query."""
     tasks = DBTaskResult.objects.order_by().values_list("status")
     workers = MailWorker.objects.annotate(kind=Value("worker")).values_list("kind")
     rows = tasks.annotate(Count("pk"), Min("enqueued_at")).union(
@@ -113,9 +113,9 @@ def find_state() -> OutboxState:
 
 
 def send_again(mail: QuerySet[DBTaskResult]) -> int:
-    """Have a worker send mail now, in as many attempts as new mail.
+    """Queue messages again as if they were new, and return their number.
 
-    Returns how many messages that are. Those that are being sent are left out.
+    Leaves out messages that are being sent.
     """
     now = timezone.now()
     return mail.exclude(status=TaskResultStatus.RUNNING).update(
@@ -129,13 +129,13 @@ def send_again(mail: QuerySet[DBTaskResult]) -> int:
 
 
 def discard(mail: QuerySet[DBTaskResult]) -> int:
-    """Delete mail that was given up. Returns how many messages that were."""
+    """Delete the messages among these that were given up, and return their number."""
     deleted, _rows = mail.filter(status=TaskResultStatus.FAILED).delete()
     return deleted
 
 
 class Recipients:
-    """Finds the addresses of messages, in three queries for any number of them."""
+    """Finds the addresses of messages, with three queries for any number of them."""
 
     def __init__(self, mail: Collection[DBTaskResult]) -> None:
         invitations = Invitation.objects.filter(pk__in=collect(mail, "invitation"))
@@ -146,7 +146,7 @@ class Recipients:
         self.users = dict(User.objects.filter(pk__in=keys).values_list("pk", "email"))
 
     def find(self, message: DBTaskResult) -> str:
-        """Return the address of a message, or "" if it is no longer known."""
+        """Return the address of a message, or "" if it no longer exists."""
         values = get_values(message)
         if "invitation" in values:
             return self.invited.get(values["invitation"], "")
@@ -166,16 +166,17 @@ class Recipients:
 
 
 def collect(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
-    """Return the keys that tasks have as the argument `name`."""
+    """Return the values of the argument `name` of these tasks."""
     return {
         get_values(message)[name] for message in mail if name in get_values(message)
     }
 
 
 def find_mail_to(user: User, folds: Collection[str]) -> list[DBTaskResult]:
-    """Return the mail to a person, or to one of their addresses in its normal form.
+    """Return the unsent messages to a person.
 
-    Reads all unsent mail, because its arguments are stored as JSON.
+    `folds` are the normal forms of the person's addresses. Reads all unsent messages,
+    because their arguments are stored as JSON.
     """
     found = []
     mail = list(DBTaskResult.objects.order_by("enqueued_at"))

@@ -1,8 +1,8 @@
-"""The worker: sends the mail in the outbox, and does what is due from time to time.
+"""The worker: sends the emails in the outbox, and does periodic work.
 
-A message that could not be sent is tried again after a while, for about a day. Then it
-is given up, which the doctor and the page of unsent mail report. Any number of workers
-can run.
+If an email cannot be sent, the worker tries again several times, for about a day. Then
+it gives up, which the doctor and the page of unsent emails report. Any number of
+workers can run at the same time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from orgadmin.people.review_schedule import run_reviews
 
 logger = logging.getLogger("orgadmin.mail")
 
-# How long to wait after each failed attempt. After the last one, mail is given up.
+# How long to wait after each failed attempt. If the attempt after the last pause fails,
+# the email is given up.
 PAUSES = [
     timedelta(minutes=1),
     timedelta(minutes=5),
@@ -49,30 +50,30 @@ PAUSES = [
 ]
 MAX_ATTEMPTS = len(PAUSES) + 1
 
-# A task that runs for longer was left by a worker that was killed, and is run again.
-# Each step of sending a message takes at most EMAIL_TIMEOUT, and there are about ten.
+# If a task runs for longer than this, its worker was killed, and the task runs again.
+# Sending a message has about ten steps, each of which takes at most EMAIL_TIMEOUT.
 LEASE = timedelta(minutes=5)
 
-# How long mail that was given up is kept, for someone to send it again.
-KEPT = timedelta(days=30)
+# How long emails that were given up are kept, so that someone can send them again.
+KEPT_FOR = timedelta(days=30)
 
-# The names of workers that no longer run are deleted after this time.
-WORKER_KEPT = timedelta(days=1)
+# How long the rows of workers that no longer run are kept.
+WORKER_KEPT_FOR = timedelta(days=1)
 
-# How often a worker looks for new mail, and reports that it is running.
+# How often a worker looks for new tasks, and how often it sends a heartbeat.
 POLL = 1  # second
 BEAT = timedelta(seconds=15)
 
-# How many characters of a reason are stored.
+# The maximum length of a stored reason, in characters.
 REASON_LENGTH = 500
 
 
 @dataclass(frozen=True)
 class PeriodicWork:
-    """A function that each worker calls from time to time, between two messages.
+    """A function that each worker calls regularly, between two messages.
 
-    Several workers may call it at the same time, and it may be killed anywhere. So it
-    works in batches, and calling it again does no harm.
+    Several workers may call the function at the same time, and it may be killed at any
+    point. It must therefore work in batches, and it must be safe to call it again.
     """
 
     work: Callable[[], object]
@@ -80,29 +81,29 @@ class PeriodicWork:
 
 
 class Worker:
-    """Sends one message after the other, until it is told to stop."""
+    """Runs one task after the other, until `stop()` is called."""
 
     def __init__(self) -> None:
-        # Names of machines may be longer than the column.
+        # Host names can be longer than the column.
         self.name = f"{socket.gethostname()[:30]}-{get_random_string(12)}"
         self.stopping = threading.Event()
         self.beat_at: datetime | None = None
         self.worked_at: dict[PeriodicWork, datetime] = {}
 
     def stop(self, *_signal: Any) -> None:
-        """Stop after the message that is being sent."""
+        """Stop after the current task."""
         self.stopping.set()
 
     def run(self, *, once: bool = False) -> int:
-        """Send mail until `stop()` is called. Returns how many tasks were run.
+        """Run tasks until `stop()` is called, and return how many were run.
 
-        With `once`, return as soon as no mail is due.
+        With `once`, returns as soon as no task is due.
         """
         number = 0
         while not self.stopping.is_set():
             close_old_connections()
             try:
-                self.report()
+                self.send_heartbeat()
                 self.do_periodic_work()
                 stored = self.take()
                 if stored is not None:
@@ -118,8 +119,8 @@ class Worker:
             self.stopping.wait(POLL)
         return number
 
-    def report(self) -> None:
-        """Note that this worker is running, every BEAT."""
+    def send_heartbeat(self) -> None:
+        """Store that this worker is running, if the last time was at least BEAT ago."""
         now = timezone.now()
         if self.beat_at is not None and now - self.beat_at < BEAT:
             return
@@ -127,7 +128,7 @@ class Worker:
         self.beat_at = now
 
     def do_periodic_work(self) -> None:
-        """Do what in PERIODIC is due. An error in it does not stop the mail."""
+        """Do the work in PERIODIC that is due. Log errors, and continue."""
         for periodic in PERIODIC:
             now = timezone.now()
             worked_at = self.worked_at.get(periodic)
@@ -143,11 +144,12 @@ class Worker:
                 logger.exception("Periodic work failed: %s", name)
 
     def take(self) -> DBTaskResult | None:
-        """Return a task that is due, and which no other worker takes."""
+        """Return a task that is due, and that no other worker has taken, or None."""
         due = DBTaskResult.objects.ready().filter(
             backend_name=DEFAULT_TASK_BACKEND_ALIAS
         )
-        # On SQLite, a transaction would keep others from writing.
+        # Checked first, because on SQLite, the transaction would prevent others from
+        # writing.
         if not due.exists():
             return None
         with transaction.atomic():
@@ -158,7 +160,7 @@ class Worker:
 
 
 def release_abandoned() -> None:
-    """Let tasks that a killed worker has left run again."""
+    """Make tasks whose worker was killed run again."""
     running = DBTaskResult.objects.running()
     abandoned = running.filter(started_at__lt=timezone.now() - LEASE)
     number = abandoned.update(status=TaskResultStatus.READY, run_after=timezone.now())
@@ -167,14 +169,14 @@ def release_abandoned() -> None:
 
 
 def delete_old() -> None:
-    """Delete what was given up or finished long ago, and workers that no longer run."""
+    """Delete old tasks that were given up, old jobs, and workers that no longer run."""
     now = timezone.now()
-    DBTaskResult.objects.failed().filter(finished_at__lt=now - KEPT).delete()
-    MailWorker.objects.filter(seen_at__lt=now - WORKER_KEPT).delete()
-    BulkJob.objects.filter(finished_at__lt=now - KEPT).delete()
+    DBTaskResult.objects.failed().filter(finished_at__lt=now - KEPT_FOR).delete()
+    MailWorker.objects.filter(seen_at__lt=now - WORKER_KEPT_FOR).delete()
+    BulkJob.objects.filter(finished_at__lt=now - KEPT_FOR).delete()
 
 
-# What each worker does from time to time.
+# The regular work of each worker.
 PERIODIC = [
     PeriodicWork(release_abandoned, every=BEAT),
     PeriodicWork(delete_old, every=BEAT),
@@ -190,7 +192,7 @@ PERIODIC = [
 
 
 def run_task(stored: DBTaskResult) -> None:
-    """Run a task. If it fails, have it run again later, or give it up."""
+    """Run a task. If it fails, schedule another attempt, or give it up."""
     if len(stored.worker_ids) > MAX_ATTEMPTS:
         give_up(stored, "The worker was killed during each attempt.")
         return
@@ -206,9 +208,10 @@ def run_task(stored: DBTaskResult) -> None:
 
 
 def handle_error(stored: DBTaskResult, error: Exception) -> None:
+    """Schedule another attempt of a task that failed, or give it up."""
     reason = find_reason(error)
     if not isinstance(error, OSError):
-        # Not an answer of the mail server, but an error in the code or the database.
+        # The error comes from the code or the database, not from the mail server.
         logger.exception("A task of the outbox failed.", extra=describe(stored))
     if is_permanent(error) or len(stored.worker_ids) >= MAX_ATTEMPTS:
         give_up(stored, reason)
@@ -235,14 +238,15 @@ def give_up(stored: DBTaskResult, reason: str) -> None:
 
 
 def find_claimed(stored: DBTaskResult) -> models.QuerySet[DBTaskResult]:
-    """Return the row of a task, unless another worker has taken it meanwhile."""
+    """Return the row of a task, unless another worker has taken it in the meantime."""
     return DBTaskResult.objects.filter(pk=stored.pk, started_at=stored.started_at)
 
 
 def is_permanent(error: Exception) -> bool:
-    """Return whether the mail server refused the recipient or the message for good.
+    """Return whether the mail server has permanently refused the recipient or message.
 
-    If it refuses the sender, or us, an operator can change that within the day.
+    Other errors, such as a refused sender, are not permanent, because operators can
+    correct them before the last attempt.
     """
     if isinstance(error, SMTPRecipientsRefused):
         return all(code >= 500 for code, _text in error.recipients.values())
@@ -250,7 +254,7 @@ def is_permanent(error: Exception) -> bool:
 
 
 def find_reason(error: Exception) -> str:
-    """Return in one line why mail could not be sent, for superusers."""
+    """Return in one line why a message could not be sent, for superusers."""
     if isinstance(error, SMTPRecipientsRefused):
         [answer, *_others] = error.recipients.values()
         return join_answer(*answer)
@@ -277,7 +281,7 @@ def name_error(error: Exception) -> str:
 
 
 def describe(stored: DBTaskResult) -> dict[str, Any]:
-    """Return what the log says about a task: keys, and no addresses."""
+    """Return the fields of a task for the log: IDs, but no addresses."""
     values = get_values(stored)
     keys = {name: key for name, key in values.items() if isinstance(key, int)}
     return {

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from django.utils.translation import gettext
 
 from orgadmin.models import MembershipEvent, Organization, User
-from orgadmin.people.namesakes import find_named_members
+from orgadmin.people.find_namesakes import find_named_members
 
 # The fields that the names of people consist of
 NAME_FIELDS = ("username", "first_name", "last_name", "email")

@@ -35,7 +35,7 @@ from orgadmin.models import (
 )
 from orgadmin.models.history import find_author as find_record_author
 from orgadmin.models.validators import is_primary_key
-from orgadmin.people.namesakes import find_named_members
+from orgadmin.people.find_namesakes import find_named_members
 from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.versions import cut_texts, describe_changes, find_versions
 

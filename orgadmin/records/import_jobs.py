@@ -263,7 +263,7 @@ def mail_result(context: TaskContext, *, stored: int, user: int, language: str) 
         return
     report = read_report(found)
     page = reverse("admin:orgadmin_import_overview", args=[found.pk])
-    ours: dict[str, Any] = {
+    trusted_values: dict[str, Any] = {
         "is_done": found.is_done,
         "created": report.created,
         "changed": report.changed,
@@ -276,7 +276,7 @@ def mail_result(context: TaskContext, *, stored: int, user: int, language: str) 
         to=author.email,
         recipient=author,
         language=settings.LANGUAGE_CODE,
-        ours=ours,
+        trusted_values=trusted_values,
         file=found.file_name,
     )
     outbox.deliver(message, context)

@@ -435,7 +435,7 @@ def lock_out_link(user):
     """Return the link that a user gets after too many failed attempts."""
     details = {"kind": "sign-in"}
     event = AuditEvent(event="locked out", user_key=user.pk, details=details, pk=1)
-    return lock_out.make_path(event, user, user.email)
+    return lock_out.make_link_path(event, user, user.email)
 
 
 def new_email_link(user):

@@ -1,7 +1,7 @@
-"""Connections to the replica, which read the primary instead when something is wrong.
+"""Connections to the replica, which read the primary if the replica fails.
 
-A request never fails because of the replica, and waits at most a second for it: then,
-the same statement runs on the primary.
+A request never fails because of the replica, and waits for it at most a second. After
+that, the same statement runs on the primary.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from orgadmin.access import replica
 # The replica cancels a statement after this time.
 STATEMENT_TIMEOUT = 900  # milliseconds
 
-# The connection is closed if the replica says nothing for so long.
+# The connection is closed if the replica does not respond within this time.
 LONGEST_SILENCE = 1.0  # seconds
 
 OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT} -c default_transaction_read_only=on"
 )
 
-# Threads of the pool open connections, so that requests need not wait for them. The
-# shortest time after which the driver itself gives up is two seconds.
+# Background threads of the pool open connections, so that requests do not have to wait
+# for this: the driver's minimum for CONNECT_TIMEOUT is two seconds.
 POOL = {
     "min_size": 0,
     "max_size": 16,
@@ -43,14 +43,14 @@ POOL = {
 }
 CONNECT_TIMEOUT = 2  # seconds
 
-# Errors that are about the replica, and not about the statement.
+# Errors that are caused by the replica, not by the statement.
 FAILURES = (OperationalError, InterfaceError)
 
 
 class ImpatientConnection(psycopg.Connection):
     """A connection that gives up if the server does not answer in time.
 
-    The timeouts of PostgreSQL do not help if the server itself has stopped.
+    PostgreSQL's own timeouts do not help if the server itself has stopped responding.
     """
 
     def wait(
@@ -70,7 +70,8 @@ class ReplicaCursor(CursorWrapper):
         except FAILURES as error:
             reading = replica.current_reading.get()
             if reading is None:
-                # It is not a request's statement, but a question about the replica.
+                # The statement does not belong to a page. It asks about the replica's
+                # state.
                 raise
             reading.is_over = True
             self.db.note_failure(error)
@@ -92,10 +93,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__({**settings_dict, "OPTIONS": options}, alias)
 
     def cursor(self) -> CursorWrapper:
-        """Return a cursor of the replica for a request that may read it.
+        """Return a cursor on the replica if the current request reads the replica.
 
-        In all other cases, it is a cursor of the primary: nothing reads the replica
-        without having asked whether it may.
+        Otherwise, returns a cursor on the primary, so that no code reads the replica
+        without having checked that it is up to date.
         """
         reading = replica.current_reading.get()
         if reading is None or reading.is_over:
@@ -108,11 +109,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connections[DEFAULT_DB_ALIAS].cursor()
 
     def open_cursor(self) -> CursorWrapper:
-        """Return a cursor of the replica, to ask how it is."""
+        """Return a cursor on the replica, to read its state."""
         return super().cursor()
 
     def chunked_cursor(self) -> CursorWrapper:
-        # All rows are there at once, so that nothing can fail while they are read.
+        # Loads all rows at once, so that no error can occur while they are read.
         return self.cursor()
 
     def make_cursor(self, cursor: Any) -> CursorWrapper:
@@ -122,7 +123,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return ReplicaCursor(cursor, self)
 
     def note_failure(self, error: Exception) -> None:
-        """Leave the replica out for a while, unless only a statement was canceled."""
+        """Log an error, and stop using the replica for a while if it is unusable."""
         if self.is_lost():
             self.abandon()
             replica.watch.note_failure(error)
@@ -130,13 +131,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             replica.report(error)
 
     def is_lost(self) -> bool:
-        """Return whether there is no connection, or none that can be used again."""
+        """Return whether the connection is closed, or cannot be used again."""
         if self.connection is None or self.connection.closed:
             return True
         return self.connection.info.transaction_status != TransactionStatus.IDLE
 
     def abandon(self) -> None:
-        """Close the connections to the replica. They are opened again when needed."""
+        """Close the connections to the replica. They are reopened when needed."""
         self.close()
         self.pool.drain()
 

@@ -13,7 +13,7 @@ from orgadmin.models import Membership, User
 from orgadmin.people import membership
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import plan_end
-from orgadmin.people.namesakes import mark_namesakes_among_members
+from orgadmin.people.find_namesakes import mark_namesakes_among_members
 
 
 class RoleHasChanged(Exception):

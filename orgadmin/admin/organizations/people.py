@@ -50,9 +50,9 @@ from orgadmin.models.validators import is_primary_key
 from orgadmin.people import invitations, membership, outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.ends import plan_end
+from orgadmin.people.find_namesakes import mark_namesakes_among_members
 from orgadmin.people.find_people import split_names
 from orgadmin.people.mail import send_invitation
-from orgadmin.people.namesakes import mark_namesakes_among_members
 from orgadmin.records.event_actors import (
     find_known_actors,
     find_names,

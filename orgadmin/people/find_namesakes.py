@@ -1,4 +1,4 @@
-"""Finds people of organizations, and who is called the same as they are."""
+"""Finds members of organizations, and other members with the same name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from orgadmin.access.sql import placeholders
 from orgadmin.models import Organization, User
 from orgadmin.models.naming import mark_namesakes
 
-# What the name of a person is made of, and what decides who may read it.
+# The fields from which a person's label is made, and those that decide who can see it.
 NAMED_BY = ("username", "first_name", "last_name", "email", "is_staff", "is_superuser")
 
-# The members of groups who are known, or who are called the same as one of these, in
-# upper or lower case. Databases look at the names of the members, and not at those of
-# all people. It is SQL because home pages ask it, and it takes the ORM longer to
-# compile it than a database to execute it. Parameters: the IDs of the groups, and twice
-# the IDs of the users.
+# The members of groups who are among the given users, or who have the same full name as
+# one of them, ignoring case. The database compares only names of members, not of all
+# people. It is SQL because home pages run it, and the ORM would take longer to compile
+# it than a database takes to execute it. Parameters: group IDs, and user IDs twice.
 MEMBERS = """
     SELECT membership.group_id, member.id, {columns}
     FROM orgadmin_user_groups membership
@@ -39,30 +38,34 @@ MEMBERS = """
 def find_named_members(
     keys: Collection[int | None], organizations: Collection[Organization]
 ) -> dict[tuple[int, int], User]:
-    """Return {(organization ID, user ID): user} of those who are members there now.
+    """Return {(organization ID, user ID): user} for users who are members there now.
 
-    Their labels say who is who if other members of the organizations are called the
-    same. Runs one query, or none without keys.
+    `keys` are user IDs; None is ignored. If several members of these organizations have
+    the same name, their labels include their addresses. Runs one query, or none if
+    there are no IDs.
     """
     known = {key for key in keys if key is not None}
-    organization_of_group: dict[int, int] = {}
+    organizations_by_group: dict[int, int] = {}
     for organization in organizations:
         for group_id in organization.group_ids:
             if group_id is not None:
-                organization_of_group[group_id] = organization.pk
-    if not known or not organization_of_group:
+                organizations_by_group[group_id] = organization.pk
+    if not known or not organizations_by_group:
         return {}
-    members = read_members(organization_of_group, known)
+    members = read_members(organizations_by_group, known)
     mark_namesakes(members)
     return {
-        (organization_of_group[user.group_id], user.pk): user
+        (organizations_by_group[user.group_id], user.pk): user
         for user in members
         if user.pk in known
     }
 
 
 def read_members(group_ids: Collection[int], known: Collection[int]) -> list[Any]:
-    """Return the members who are known, or called the same, each with a `group_id`."""
+    """Return the members with these user IDs, and members with the same names.
+
+    Each has the attribute `group_id`.
+    """
     statement = MEMBERS.format(
         columns=", ".join(f"member.{name}" for name in NAMED_BY),
         groups=placeholders(group_ids),
@@ -75,7 +78,7 @@ def read_members(group_ids: Collection[int], known: Collection[int]) -> list[Any
 def mark_namesakes_among_members(
     people: Collection[User], organizations: Collection[Organization]
 ) -> None:
-    """Let the labels of members say who is who. Runs one query, or none."""
+    """Mark people with the same name as another member. Runs up to one query."""
     named = [person for person in people if person.get_full_name()]
     found = find_named_members([person.pk for person in named], organizations)
     unclear = {user.pk for user in found.values() if user.has_namesake}
