@@ -375,7 +375,7 @@ class ReadersTests(ArchiveCase):
 class PurgeTests(ArchiveCase):
     def age(self, days):
         at = timezone.now() - timedelta(days=days)
-        Organization.objects.write_kept([self.acme.pk], {"trashed_at": at})
+        Organization.objects.write_without_history([self.acme.pk], {"trashed_at": at})
 
     @override_settings(TRASH_DAYS=30)
     def test_deletes_what_was_in_the_trash_for_long_enough(self):
@@ -467,7 +467,9 @@ class RaceTests(TransactionTestCase):
             self.archive()
             archive.move_to_trash([self.acme.pk], actor=self.root)
             at = timezone.now() - timedelta(days=99)
-            Organization.objects.write_kept([self.acme.pk], {"trashed_at": at})
+            Organization.objects.write_without_history(
+                [self.acme.pk], {"trashed_at": at}
+            )
             restored, purged = run_together(
                 lambda: len(archive.restore([self.acme.pk], actor=self.root)),
                 archive.purge_trash,

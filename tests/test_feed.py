@@ -178,7 +178,7 @@ class ArchiveTests(FeedCase):
         pks = [organization.pk for organization in organizations]
         archive.archive(pks, actor=self.root)
         archive.move_to_trash(pks, actor=self.root)
-        Organization.objects.write_kept(
+        Organization.objects.write_without_history(
             pks, {"trashed_at": timezone.now() - timedelta(days=365)}
         )
         archive.purge_trash()

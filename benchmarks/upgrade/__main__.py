@@ -4,9 +4,10 @@
 
 Fills the PostgreSQL database of DATABASE_URL, whose user must be a superuser. Two
 readers and two writers work all the time, each in a process. Prints a line of JSON for
-each step: its seconds, its memory, how often it gave way, and the number, failures and
-latencies of the operations that began in it, with the one that waited longest and what
-it waited for. The first of these lines is the load without a migration.
+each step: its seconds, its memory, how often it had to try again, and the number,
+failures and latencies of the operations that began in it, with the one that waited
+longest and what it waited for. The first of these lines is the load without a
+migration.
 
 Before that, two data steps are compared, without load, with a single SQL statement that
 writes the same.

@@ -46,13 +46,13 @@ class Migration:
 
     seconds: float
     peak_megabytes: int
-    times_given_way: int
+    times_tried_again: int
 
     def as_figures(self) -> dict[str, Any]:
         return {
             "s": self.seconds,
             "peak, MB": self.peak_megabytes,
-            "gave way": self.times_given_way,
+            "tried again": self.times_tried_again,
         }
 
 
@@ -79,7 +79,7 @@ def migrate(url: str, *target: str) -> Migration:
     return Migration(
         seconds=round(time.perf_counter() - start, 2),
         peak_megabytes=usage.ru_maxrss // 1024,
-        times_given_way=printed.count("Gave way"),
+        times_tried_again=printed.count("Trying again"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The arguments that several commands have, and which rows they mean."""
+"""Arguments that several commands share, and functions that find their rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from orgadmin.models import MembershipEvent, Organization, User
 from orgadmin.models.validators import is_primary_key
 from orgadmin.records.personal_data import OtherAddress
 
-# The exit status if a person or an organization cannot be identified. It is not 1,
-# because that is the exit status of `explain` for "may not".
+# The exit status if a person or an organization cannot be identified. It differs from
+# 1, which is the exit status of `explain` for "may not".
 UNCLEAR = 2
 
-# How many organizations with the same name an error lists.
+# The number of organizations with the same name that an error lists.
 MAX_LISTED = 100
 
 
 def find_user(username: str, returncode: int = UNCLEAR) -> User:
-    """Return a user by username, in upper or lower case.
+    """Return the user with this username, ignoring case.
 
     Raises `CommandError` if there is none.
     """
@@ -33,7 +33,7 @@ def find_user(username: str, returncode: int = UNCLEAR) -> User:
 
 
 def add_person_arguments(parser: CommandParser) -> None:
-    """Add the arguments that say whose personal data a command is about."""
+    """Add the arguments that identify the person whose data a command handles."""
     parser.add_argument("username", metavar="USER", help="a username")
     parser.add_argument(
         "--include",
@@ -45,7 +45,7 @@ def add_person_arguments(parser: CommandParser) -> None:
 
 
 def describe_not_included(other: OtherAddress) -> str:
-    """Return the line about an address that `--include` would add."""
+    """Return the output line about an address that `--include` could add."""
     return (
         f"Not included, because it may be someone else's: {other.address}"
         f" ({other.number:,} rows)"
@@ -53,7 +53,7 @@ def describe_not_included(other: OtherAddress) -> str:
 
 
 def find_organization(text: str) -> Organization:
-    """Return an organization by its ID or exact name.
+    """Return the organization with this ID or exact name.
 
     Raises `CommandError` if there is none, or if there are several.
     """
@@ -76,7 +76,7 @@ def find_organization(text: str) -> Organization:
 
 
 def list_choices(organizations: Iterable[Organization]) -> list[str]:
-    """Return a line for each organization, by which people can tell them apart."""
+    """Return a line for each organization that helps to tell them apart."""
     return [
         f"{organization.pk}  {organization.name}  {organization.address}"
         for organization in organizations
@@ -84,9 +84,9 @@ def list_choices(organizations: Iterable[Organization]) -> list[str]:
 
 
 def clean_reason(text: str) -> str:
-    """Return the reason for a role change as it is stored.
+    """Return the reason for a role change in the form in which it is stored.
 
-    Raises `CommandError` if it is too long, or cannot be displayed.
+    Raises `CommandError` if the reason is too long or contains unprintable characters.
     """
     field = MembershipEvent._meta.get_field("reason")
     try:

@@ -1,7 +1,7 @@
-"""The demo: organizations, accounts to try, and what has happened in the last months.
+"""Load the demo: organizations, accounts to try, and several months of activity.
 
-Everything happens through the same functions as on the pages, with an earlier date. So
-the logs, the histories and the roles fit together.
+All changes are made with the same functions that the pages use, but with earlier dates.
+So the logs, the histories and the roles are consistent.
 """
 
 from __future__ import annotations
@@ -32,17 +32,20 @@ from orgadmin.records.imports.organizations import import_organizations
 FILE = Path(__file__).parents[1] / "data" / "demo.csv"
 REVIEWER = ROLES_BY_KEY["reviewer"]
 
-# How many days ago the site began.
-BEGINNING = 200
+# How long ago the demo site was created.
+FIRST_DAY = 200  # days
 
 
 class NotADemo(Exception):
-    """The database contains people or organizations that no demo has created."""
+    """The database contains people or organizations that are not from the demo."""
 
 
 @dataclass(frozen=True)
 class DemoAccount:
-    """An account to try, with {role: in how many organizations it has it}."""
+    """An account to try.
+
+    `roles` is {role: the number of organizations in which the account has it}.
+    """
 
     username: str
     first_name: str
@@ -115,12 +118,13 @@ def is_loaded() -> bool:
 
 @transaction.atomic
 def load_demo() -> dict[str, str]:
-    """Fill an empty database, and return {username: password} of the accounts."""
+    """Load the demo into an empty database, and return {username: password}."""
     first_file, *later_files = split_file(FILE.read_bytes(), 1 + LATER_FILES)
-    with days_ago(BEGINNING):
+    with days_ago(FIRST_DAY):
         import_organizations(io.BytesIO(first_file))
         passwords = create_accounts(ACCOUNTS)
-    # In the story, people do everything themselves.
+    # In the story, people make all changes themselves. So the logs must not name the
+    # command "demo" as their author.
     with by_means_of(""):
         tell_story(later_files)
     date_organizations()
@@ -129,25 +133,28 @@ def load_demo() -> dict[str, str]:
 
 
 def date_organizations() -> None:
-    """Let organizations have changed when their history says so.
+    """Set the times at which organizations were created and changed to their history's.
 
-    The database has written the current time, which its own clock gives.
+    The database filled them in with the current time.
     """
     versions = Organization.history.order_by("history_date")
-    times = {}
+    times_by_pk = {}
     for pk, time in versions.values_list("id", "history_date"):
-        first, _last = times.get(pk, (time, time))
-        times[pk] = (first, time)
-    for pk, (first, last) in times.items():
+        first, _last = times_by_pk.get(pk, (time, time))
+        times_by_pk[pk] = (first, time)
+    for pk, (first, last) in times_by_pk.items():
+        # Use Django's own queryset. `update()` of Organization.objects would write new
+        # history records.
         models.QuerySet(Organization).filter(pk=pk).update(created_at=first)
-        # Afterwards, because the above is a change, too.
-        Organization.objects.write_kept([pk], {"changed_at": last})
+        # Write `changed_at` last, because the database has just set it to the current
+        # time again.
+        Organization.objects.write_without_history([pk], {"changed_at": last})
 
 
 def count_months() -> None:
-    """Store the numbers of each month, as a worker would have done at its end."""
+    """Store the counts that a worker would have stored at the end of each month."""
     today = get_today()
-    month = find_month(today - datetime.timedelta(days=BEGINNING))
+    month = find_month(today - datetime.timedelta(days=FIRST_DAY))
     while month < find_month(today):
         next_month = find_month(month + datetime.timedelta(days=31))
         MonthlyCount.objects.create(
@@ -163,9 +170,9 @@ def count_months() -> None:
 
 
 def split_file(content: bytes, number: int) -> list[bytes]:
-    """Split a CSV file into several, each with the header.
+    """Split a CSV file into a number of files, each with the header.
 
-    The first one has half of the rows, and the others share the rest.
+    The first file contains half of the rows, and the other files share the rest.
     """
     header, *rows = content.splitlines(keepends=True)
     half = len(rows) // 2
@@ -178,15 +185,16 @@ def split_file(content: bytes, number: int) -> list[bytes]:
 
 
 def load_organizations() -> None:
-    """Load all organizations at once, without a history of months."""
+    """Import all organizations of the demo now, without people and activity."""
     with FILE.open("rb") as stream:
         import_organizations(stream)
 
 
 def create_accounts(accounts: Iterable[DemoAccount]) -> dict[str, str]:
-    """Create accounts with their roles. Returns {username: password}."""
+    """Create accounts with their roles, and return {username: password}."""
     passwords = {}
-    # All accounts take from the same iterator, so they share no organization.
+    # All accounts take organizations from the same iterator, so no two accounts have
+    # roles in the same organization.
     organizations = iter(Organization.objects.order_by("pk"))
     for account in accounts:
         passwords[account.username] = make_password()
@@ -213,7 +221,7 @@ def create_accounts(accounts: Iterable[DemoAccount]) -> dict[str, str]:
 
 @transaction.atomic
 def replace_passwords() -> dict[str, str]:
-    """Give the accounts that exist new passwords, and return these."""
+    """Set new passwords for the demo's accounts, and return {username: password}."""
     passwords = {}
     names = [account.username for account in ACCOUNTS]
     for user in User.objects.filter(username__in=names).order_by("pk"):
@@ -229,7 +237,7 @@ def make_password() -> str:
 
 @contextmanager
 def without_mail() -> Iterator[None]:
-    """Send no mail. The console would be full of what has happened in months."""
+    """Send no mail in this block. Otherwise, months of mail would fill the console."""
     backend = settings.EMAIL_BACKEND
     settings.EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
     try:

@@ -1,7 +1,7 @@
-"""What has happened in the demo before someone looks at it.
+"""The activity in the demo during the months before it is loaded.
 
-The organizations of the demo, in the order of their IDs: demo-admin is an admin of the
-first three and a reviewer of the fourth, demo-reviewer is a reviewer of the next two.
+By ID, demo-admin is an admin of the first three organizations of the demo and a
+reviewer of the fourth. demo-reviewer is a reviewer of the next two.
 """
 
 from __future__ import annotations
@@ -30,27 +30,25 @@ from orgadmin.records.imports.organizations import import_organizations
 
 REVIEWER = ROLES_BY_KEY["reviewer"]
 
-# Where people have signed in: an address for documentation.
+# The IP address from which people have signed in. It is reserved for documentation.
 ADDRESS = "192.0.2.7"
 REQUEST_ID = "demo"
 
-
-# How many files with more organizations platform staff import in that time.
+# The number of files with more organizations that `tell_story` imports.
 LATER_FILES = 5
 
 
 def tell_story(files: Sequence[bytes]) -> None:
-    """Let some months pass in which people work with the site.
+    """Make the changes of several months, as people on the pages would.
 
-    `files` have the organizations that platform staff import in that time.
-
-    The steps are in the order of their dates, because the logs list entries in the
-    order in which they were written.
+    `files` contain the organizations that platform staff import during that time. Each
+    step must be later than the previous one, because the logs list entries in the order
+    in which they were written.
     """
     organizations = list(Organization.objects.order_by("pk")[:7])
     first, second = organizations[:2]
     staff = User.objects.get(username="demo-staff")
-    ada = User.objects.get(username="demo-admin")
+    demo_admin = User.objects.get(username="demo-admin")
     with days_ago(180):
         create_people(staff)
     import_file(files[0], staff, days=175)
@@ -59,16 +57,17 @@ def tell_story(files: Sequence[bytes]) -> None:
     share_work(first, organizations[6], staff)
     import_file(files[2], staff, days=95)
     import_file(files[3], staff, days=65)
-    lose_people(first, organizations[6], staff, ada)
+    lose_leo(first, organizations[6], staff, demo_admin)
     import_file(files[4], staff, days=33)
-    take_over(first, second, ada)
+    replace_olga(first, second, demo_admin)
     sign_everyone_in()
 
 
 def import_file(content: bytes, staff: User, days: int) -> None:
     """Import organizations on an earlier day.
 
-    Some resemble those that are there, and are different ones all the same.
+    Warnings about similar names are accepted, because these are different
+    organizations.
     """
     options = ImportOptions(accepts_warnings=True)
     with days_ago(days):
@@ -76,7 +75,7 @@ def import_file(content: bytes, staff: User, days: int) -> None:
 
 
 def create_people(staff: User) -> None:
-    """Create people with accounts in several states. They cannot sign in."""
+    """Create people who cannot sign in, and of whom Vera has no verified address."""
     people = [
         ("olga", "Olga", "Ortiz"),
         ("leo", "Leo", "Lindqvist"),
@@ -94,14 +93,13 @@ def create_people(staff: User) -> None:
         user.changed_by = staff
         user.set_unusable_password()
         user.save()
-        # Vera has never confirmed her address.
         if username != "vera":
             user.changed_by = user
             user.verify_email()
 
 
 def begin_work(first: Organization, staff: User) -> None:
-    """Let the first organization have people and contacts, and fill in its fields."""
+    """Add people and contacts to the first organization, and fill in its fields."""
     olga, leo, otto = find_people("olga", "leo", "otto")
     with days_ago(170):
         give_role(first, [olga], ADMIN, staff, "First contact at the company")
@@ -139,10 +137,10 @@ def share_work(first: Organization, other: Organization, staff: User) -> None:
         otto.save()
 
 
-def lose_people(
-    first: Organization, other: Organization, staff: User, ada: User
+def lose_leo(
+    first: Organization, other: Organization, staff: User, demo_admin: User
 ) -> None:
-    """Let someone join, and Leo leave, who was the only admin of an organization."""
+    """Add Pia, and offboard Leo. He was the only admin of the organization `other`."""
     with days_ago(40):
         pia = User(
             username="pia@example.com",
@@ -151,49 +149,53 @@ def lose_people(
             last_name="Petrova",
         )
         pia.set_unusable_password()
-        accept(send(first, pia.email, REVIEWER, ada), pia, is_unused=True)
+        invitation = send_invitation(first, pia.email, REVIEWER, demo_admin)
+        accept(invitation, pia, is_unused=True)
     [leo] = find_people("leo")
     with days_ago(35, hour=16):
         offboard(leo, actor=staff, reason="Left the company", confirmed=[other.pk])
 
 
-def take_over(first: Organization, second: Organization, ada: User) -> None:
-    """Let demo-admin do the work of others, and invite people.
+def replace_olga(first: Organization, second: Organization, demo_admin: User) -> None:
+    """Remove Olga from the first organization, where demo-admin replaces her.
 
-    One invitation has expired, and two are pending.
+    demo-admin works on both organizations, and invites people. One of these invitations
+    has expired, and two are pending.
     """
     olga, vera = find_people("olga", "vera")
     with days_ago(30):
-        change(first, ada, tax_id="12-3456789", notes="Pays late.\nAsk for Kim.")
+        change(first, demo_admin, tax_id="12-3456789", notes="Pays late.\nAsk for Kim.")
     with days_ago(25):
-        give_role(first, [olga], None, ada, "Moved to another team")
-        give_role(first, [vera], REVIEWER, ada)
+        remove(first, olga, demo_admin, "Moved to another team")
+        give_role(first, [vera], REVIEWER, demo_admin)
     with days_ago(18):
-        change(first, ada, phone="+1 555 0199")
-        change(second, ada, phone="+1 555 0142", email="hello@example.com")
+        change(first, demo_admin, phone="+1 555 0199")
+        change(second, demo_admin, phone="+1 555 0142", email="hello@example.com")
     with days_ago(15):
-        send(first, "late@example.com", REVIEWER, ada)
+        send_invitation(first, "late@example.com", REVIEWER, demo_admin)
     with days_ago(12):
         second.contacts.create(name="Per Persson", email="per@example.com")
-        give_role(second, [vera], ADMIN, ada)
-    let_access_end(first, second, ada)
+        give_role(second, [vera], ADMIN, demo_admin)
+    give_temporary_roles(first, second, demo_admin)
     with days_ago(2):
-        send(first, "soon@example.com", ADMIN, ada)
+        send_invitation(first, "soon@example.com", ADMIN, demo_admin)
     with days_ago(1):
-        send(second, "nina@example.com", ADMIN, ada)
+        send_invitation(second, "nina@example.com", ADMIN, demo_admin)
 
 
-def let_access_end(first: Organization, second: Organization, ada: User) -> None:
-    """Let some people have access for a while: some days, or two months."""
+def give_temporary_roles(
+    first: Organization, second: Organization, demo_admin: User
+) -> None:
+    """Give a role that ends in a few days to Mei, and one for two months to Vera."""
     [mei, vera] = find_people("mei", "vera")
     with days_ago(10):
-        give_role(first, [mei], REVIEWER, ada, "Helps with the audit", days=5)
+        give_role(first, [mei], REVIEWER, demo_admin, "Helps with the audit", days=5)
     with days_ago(8):
-        give_role(second, [vera], ADMIN, ada, "Until Olga is back", days=60)
+        give_role(second, [vera], ADMIN, demo_admin, "Until Olga is back", days=60)
 
 
 def sign_everyone_in() -> None:
-    """Note when people have signed in."""
+    """Record several sign-ins of the accounts to try."""
     users = find_people("demo-support", "demo-reviewer", "demo-admin", "demo-staff")
     for days, user in zip((11, 10, 9, 8), users, strict=True):
         with days_ago(days):
@@ -203,7 +205,7 @@ def sign_everyone_in() -> None:
             sign_in(user)
 
 
-# What people do
+# Single steps
 
 
 def find_people(*usernames: str) -> list[User]:
@@ -213,14 +215,15 @@ def find_people(*usernames: str) -> list[User]:
 def give_role(
     organization: Organization,
     users: Iterable[User],
-    role: Role | None,
+    role: Role,
     actor: User,
     reason: str = "",
     days: int | None = None,
 ) -> None:
-    """Give people a role, or remove them if it is None.
+    """Give people a role.
 
-    The role ends some days from now, or keeps its end without `days`.
+    The role ends `days` after the day on which the demo is loaded. Without `days`, the
+    end of the role does not change.
     """
     end = None
     if days is not None:
@@ -230,8 +233,14 @@ def give_role(
     change_roles(changes, actor=actor, reason=reason, notify=False)
 
 
+def remove(organization: Organization, user: User, actor: User, reason: str) -> None:
+    """Remove a member from an organization."""
+    changes = [RoleChange(user, organization, role=None)]
+    change_roles(changes, actor=actor, reason=reason, notify=False)
+
+
 def change(organization: Organization, actor: User, **values: str) -> None:
-    """Change fields, as on the page of the organization."""
+    """Change fields, and write the log entry that the organization's page writes."""
     for name, value in values.items():
         setattr(organization, name, value)
     organization._history_user = actor
@@ -244,14 +253,16 @@ def change(organization: Organization, actor: User, **values: str) -> None:
     )
 
 
-def send(organization: Organization, email: str, role: Role, actor: User) -> Invitation:
+def send_invitation(
+    organization: Organization, email: str, role: Role, actor: User
+) -> Invitation:
     invitation = invite(organization, email, role, actor=actor, is_limited=False)
     invitation.make_token()
     return invitation
 
 
 def sign_in(user: User) -> None:
-    """Note that a person has mistyped their password, and then signed in."""
+    """Record a sign-in with a wrong password, and then one with the right password."""
     request = HttpRequest()
     request.META["REMOTE_ADDR"] = ADDRESS
     request.id = REQUEST_ID  # type: ignore[attr-defined]

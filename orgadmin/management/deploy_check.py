@@ -1,4 +1,4 @@
-"""Checks what a deployment needs besides its data, for `doctor --deploy`."""
+"""Check everything that a deployment needs except its data, for `doctor --deploy`."""
 
 from __future__ import annotations
 
@@ -29,25 +29,32 @@ from orgadmin.management.search_indexes import find_missing_indexes
 from orgadmin.records.backup_status import describe_backup, find_backup_problem
 from orgadmin.records.doctor.mail_check import examine_outbox
 
+# How long to wait for each server.
 TIMEOUT = 5  # seconds
 
-CERTIFICATE_DAYS = 21  # A certificate should be renewed before it ends this soon.
-LEAST_FREE_SPACE = 0.10  # of a disk
+# A certificate should be renewed earlier than this before it expires.
+CERTIFICATE_DAYS = 21
+
+# The share of each disk that should be free.
+MIN_FREE_SPACE = 0.10
+
+# The accepted difference between two clocks.
 CLOCK_TOLERANCE = 5  # seconds
 
-# Values of synchronous_commit with which a commit is on the disk of a standby.
+# The values of synchronous_commit with which a commit waits until a standby has written
+# it to its disk.
 WAITING_FOR_STANDBY = ("on", "remote_apply")
 
 
 def examine_deployment() -> Iterator[Finding]:
-    """Yield a finding for each part of the deployment, also for those in order."""
+    """Yield a finding for each part of the deployment, including those that work."""
     database = check_database()
     yield database
     if database.level is not Level.ERROR:
         migrations = check_migrations()
         yield migrations
         yield check_clock()
-        # Without its migrations, the table of mail may be missing.
+        # If migrations are missing, the table of the outbox may not exist.
         if migrations.level is not Level.ERROR:
             yield from check_worker()
             yield from check_search()
@@ -123,7 +130,7 @@ def check_search() -> Iterator[Finding]:
 
 
 def check_pooler() -> Iterator[Finding]:
-    """Check the way of requests, if commands bypass a pooler."""
+    """Check the connection that requests use, if commands bypass a pooler."""
     if settings.DATABASE_VARIABLE == "DATABASE_URL":
         return
     url = env.find_text("DATABASE_URL") or ""
@@ -180,15 +187,15 @@ def check_replica() -> Iterator[Finding]:
 
 
 def wait_for_replica(primary: replica.ServerState) -> replica.ServerState:
-    """Return how far the replica is, once it is as far as the primary was.
+    """Wait until the replica has reached a state of the primary, and return its state.
 
-    If that takes too long, or if it is a wrong server, returns how far it is now.
+    Returns earlier after TIMEOUT, or if the server is not a replica of this primary.
     """
     deadline = time.monotonic() + TIMEOUT
     while True:
         standby = replica.read_state_of_replica()
-        is_useless = not replica.follows(standby, primary)
-        if is_useless or replica.has_reached(standby, primary):
+        is_wrong_server = not replica.follows(standby, primary)
+        if is_wrong_server or replica.has_reached(standby, primary):
             return standby
         if time.monotonic() > deadline:
             return standby
@@ -224,7 +231,7 @@ def describe_lag(
 
 
 def check_commits() -> Iterator[Finding]:
-    """Check whether a failover to a standby loses what was reported as saved."""
+    """Check whether a failover to a standby can lose changes that were saved."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('synchronous_commit'),"
@@ -255,7 +262,7 @@ def check_mail() -> Finding:
 
 
 def examine_providers() -> Iterator[Finding]:
-    """Yield what is found about each OpenID provider."""
+    """Yield the findings about each OpenID provider."""
     for provider in settings.OIDC_PROVIDERS:
         for finding in examine_provider(provider):
             check = f"{provider.id}: {finding.check}"
@@ -271,7 +278,7 @@ def check_host() -> Finding:
 
 
 def check_certificate() -> Iterator[Finding]:
-    """Connect to the site as browsers do."""
+    """Check the certificate of the site, with a connection like a browser's."""
     url = urlsplit(settings.BASE_URL)
     if url.scheme != "https" or url.hostname is None:
         return
@@ -301,7 +308,10 @@ def check_backup() -> Finding:
 
 
 def check_disks() -> Iterator[Finding]:
-    """Check the disks of the system, the logs and the backups, each once."""
+    """Check the disks of the system, the logs and the backups.
+
+    Folders on the same disk are checked only once.
+    """
     seen = set()
     for path in (Path("/"), Path("/var/log"), Path("/var/backups")):
         if not path.exists() or path.stat().st_dev in seen:
@@ -309,6 +319,6 @@ def check_disks() -> Iterator[Finding]:
         seen.add(path.stat().st_dev)
         usage = shutil.disk_usage(path)
         share = usage.free / usage.total
-        level = Level.OK if share >= LEAST_FREE_SPACE else Level.ERROR
+        level = Level.OK if share >= MIN_FREE_SPACE else Level.ERROR
         text = f"{usage.free / 1e9:.1f} GB ({share:.0%}) free"
         yield Finding(level, f"disk of {path}", text)

@@ -1,4 +1,4 @@
-"""The base of our commands, which print text that people typed."""
+"""The base class of our commands, which escapes text that people typed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from orgadmin.models.text import escape_unprintable
 
 
 class EscapedOutput(OutputWrapper):
-    """Writes lines in which everything that is not visible is escaped.
+    """Writes lines, and escapes all unprintable characters in them.
 
-    Otherwise, a name could contain the codes with which programs move the cursor of a
-    terminal, or hide and reorder what it shows. Line breaks are escaped, too, so that a
-    name cannot add lines of its own: each line needs a call of `write()`.
+    Otherwise, a name could contain control sequences that move the cursor of a
+    terminal, or that hide or reorder text. Line breaks are also escaped, so that a name
+    cannot add lines. So each line needs its own call of `write`.
     """
 
     def write(
@@ -32,7 +32,7 @@ class EscapedOutput(OutputWrapper):
 
 
 class DetailedError(CommandError):
-    """An error with more lines than its message. They are printed before it."""
+    """An error with `details`, which are lines that are printed before its message."""
 
     def __init__(
         self, message: str, *, details: Sequence[str], returncode: int
@@ -45,8 +45,8 @@ class EscapedCommand(BaseCommand):
     """A command whose output and error messages are escaped.
 
     All commands of this app that print text from the database, from files, or from
-    their arguments are derived from this class. What they change without acting for a
-    person has the command as its author.
+    their arguments use this class. The logs name the command as the author of changes
+    that it makes without acting for a person.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,14 +55,14 @@ class EscapedCommand(BaseCommand):
         self._replace_errors(self.stderr._out)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        # Django would wrap these streams in its own class.
+        # Remove these options, because Django would wrap the streams in its own class.
         stdout = options.pop("stdout", None)
         if stdout is not None:
             self.stdout = EscapedOutput(stdout)
         stderr = options.pop("stderr", None)
         if stderr is not None:
             self._replace_errors(stderr)
-        # The name of the module is that of the command.
+        # A command is named after its module.
         name = type(self).__module__.rpartition(".")[2]
         try:
             with by_means_of(f"{COMMAND}{name}"):

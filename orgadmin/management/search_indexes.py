@@ -1,8 +1,8 @@
-"""The trigram indexes of the search, which require PostgreSQL's pg_trgm extension.
+"""The trigram indexes for searches, which require PostgreSQL's pg_trgm extension.
 
-Migrations create them if the extension is available. If it becomes available later, the
-command `create_search_indexes` creates them, because undoing the migrations would lose
-data.
+Migrations create these indexes if the extension is available. If it becomes available
+later, the command `create_search_indexes` creates them. Running the migrations again is
+not an option, because reversing them would lose data.
 """
 
 from django.db import DatabaseError
@@ -10,12 +10,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 EXTENSION = "pg_trgm"
 
-# A search reads all changes that an index has not sorted in yet. This is the smallest
-# limit for them, see migration 0095.
-STORAGE = "WITH (gin_pending_list_limit = 64)"  # kB
+# A search reads all pending entries of an index, which are not sorted in yet. This is
+# the smallest possible limit for them, in kB (see migration 0095).
+STORAGE = "WITH (gin_pending_list_limit = 64)"
 
-# As the migrations 0020 and 0063 create them.
-# {name of the index: the table and columns that it covers}
+# {name of the index: table and columns}, as in the migrations 0020 and 0063.
 TRIGRAM_INDEXES = {
     "organization_search_trigram": """
         orgadmin_organization USING gin (search_text gin_trgm_ops)
@@ -45,13 +44,13 @@ TRIGRAM_INDEXES = {
 
 
 class TrigramsUnavailable(Exception):
-    """The database has no trigram indexes, or the extension cannot be created."""
+    """The database does not support trigram indexes, or lacks the extension."""
 
 
 def create_missing_indexes(connection: BaseDatabaseWrapper) -> list[str]:
     """Create the trigram indexes that are missing, and return their names.
 
-    Blocks neither reads nor writes. Must not run in a transaction. Raises
+    This blocks neither reads nor writes. It must not run in a transaction. Raises
     `TrigramsUnavailable`.
     """
     if connection.vendor != "postgresql":
@@ -63,11 +62,11 @@ def create_missing_indexes(connection: BaseDatabaseWrapper) -> list[str]:
         except DatabaseError as error:
             raise TrigramsUnavailable(
                 f"The {EXTENSION} extension cannot be created: {str(error).strip()}."
-                " Install the package postgresql-contrib, or let the owner of the"
-                " database create the extension."
+                " Install the package postgresql-contrib, or ask the owner of the"
+                " database to create the extension."
             ) from error
         for name in missing:
-            # An invalid index may be left of an attempt that was interrupted.
+            # An interrupted attempt may have left an invalid index.
             cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             definition = TRIGRAM_INDEXES[name]
             cursor.execute(
@@ -77,9 +76,9 @@ def create_missing_indexes(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def find_missing_indexes(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return the names of the trigram indexes that PostgreSQL lacks, or cannot use.
+    """Return the names of the trigram indexes that are missing or invalid.
 
-    An index that was interrupted while it was built is invalid.
+    An index is invalid if its creation was interrupted.
     """
     query = """
         SELECT index_class.relname

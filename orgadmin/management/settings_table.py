@@ -1,4 +1,4 @@
-"""Lists the environment variables that are in force, without their secrets."""
+"""List the environment variables that apply, without their secrets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import re
 
 from config import env
 
+# Replaces secrets.
 HIDDEN = "***"
 
 # Variables whose whole value is a secret.
 SECRET_NAME = re.compile("^SECRET_KEY|_(SECRET|TOKEN)$|^PGPASSWORD$")
 
-# Passwords in URLs. A password may contain "@", but a host must not.
+# Passwords in URLs. A password can contain "@", but a host cannot.
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/?#]*):.*@", re.DOTALL)
 PASSWORD_IN_QUERY = re.compile(r"((?:^|[?&])(?:ssl)?password=)[^&]*")
 
-# Variables of libpq, which gunicorn and the commands hand on.
+# The prefix of the variables that libpq, PostgreSQL's client library, reads.
 LIBPQ_PREFIX = "PG"
 
-# Variables that other programs read.
+# The prefixes of variables that other programs read.
 OTHER_PROGRAMS = ("GUNICORN_", "PYTHON", "REQUESTS_", "SSL_", "WEB_CONCURRENCY")
 
 
@@ -34,6 +35,7 @@ def list_settings() -> list[env.Setting]:
 
 
 def hide_secrets(setting: env.Setting) -> str:
+    """Return the text of a setting, in which secrets are replaced."""
     if SECRET_NAME.search(setting.name) and setting.text:
         return HIDDEN
     text = PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", setting.text)
@@ -41,9 +43,9 @@ def hide_secrets(setting: env.Setting) -> str:
 
 
 def list_unknown_variables() -> list[tuple[str, int]]:
-    """Return the name and the line of variables in ENV_FILE that nothing seems to read.
+    """Return the name and the line of each variable in ENV_FILE that is not known.
 
-    They may be misspelled.
+    These variables may be misspelled.
     """
     unknown = []
     for name, variable in env.variables_of_file.items():

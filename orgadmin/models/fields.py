@@ -320,7 +320,7 @@ class EmailFoldField(FoldField):
 
 
 class KeptByDatabase:
-    """A column that only database triggers or `write_kept()` write.
+    """A column that only database triggers or `write_without_history()` write.
 
     `save()`, `bulk_create()`, `update()` and fixtures leave this field out, so that an
     instance that was loaded earlier cannot overwrite the column. INSERT returns its

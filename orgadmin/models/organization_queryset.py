@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # rows
 
-# Columns that only `write_kept()` writes.
+# Columns that only `write_without_history()` writes.
 ARCHIVE_FIELDS = (
     "archived_at",
     "archived_by_key",
@@ -225,7 +225,9 @@ class OrganizationQuerySet(RuleQuerySet):
         with connection.cursor() as cursor:
             cursor.execute(statement, [never, never, *pks])
 
-    def write_kept(self, pks: Collection[int], values: Mapping[str, Any]) -> None:
+    def write_without_history(
+        self, pks: Collection[int], values: Mapping[str, Any]
+    ) -> None:
         """Write columns of locked organizations that `save()` and `update()` leave out.
 
         `values` is {field name: value}. Does not write history records, because these

@@ -213,7 +213,7 @@ def _mark(
 
 def _write(organizations: Sequence[Organization], values: dict[str, Any]) -> None:
     pks = [organization.pk for organization in organizations]
-    Organization.objects.write_kept(pks, values)
+    Organization.objects.write_without_history(pks, values)
 
 
 def _log(

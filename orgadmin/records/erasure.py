@@ -525,7 +525,7 @@ class Erasure:
             rows = Organization.objects.filter(**{f"{action}_by_key": self.user.pk})
             pks = list(rows.order_by("pk").values_list("pk", flat=True))
             values = {f"{action}_by_name": self.names.pseudonym}
-            Organization.objects.write_kept(pks, values)
+            Organization.objects.write_without_history(pks, values)
             number += len(pks)
         return number
 

@@ -38,7 +38,7 @@ class GivesWayTests(MigrationCase):
         # What a step sets ends with the step, even if that gives way.
         self.assertEqual(lock_timeout, "0")
         self.assertIn(
-            "Gave way because a lock was not free (2 of 30). Trying again.",
+            "Attempt 2 of 30 failed because a lock was not free. Trying again.",
             out.getvalue(),
         )
 

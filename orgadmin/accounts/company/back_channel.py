@@ -1,6 +1,7 @@
-"""Sign-outs that a provider reports (OpenID Connect Back-Channel Logout 1.0).
+"""End sessions when a provider reports a sign-out.
 
-The provider sends a logout token from its server to this site, without a browser.
+This implements OpenID Connect Back-Channel Logout 1.0: the provider's server sends a
+logout token to this site, without a browser.
 """
 
 from __future__ import annotations
@@ -31,29 +32,30 @@ logger = logging.getLogger("orgadmin.company")
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
-# A token that is older is refused. Until then, its ID is remembered (throttle.WINDOW).
+# Older tokens are refused. This must be less than WINDOW (models/sign_in_attempt.py),
+# which is how long the ID of a used token is stored.
 MAX_AGE = 10 * 60  # seconds
 
-MAX_LENGTH = 10_000
+MAX_LENGTH = 10_000  # characters of a token
 
 
 @dataclass(frozen=True)
 class SignOut:
-    """Who has signed out at the provider: a person, a session of theirs, or both."""
+    """The person who has signed out at the provider, or their session, or both."""
 
     token_id: str
-    subject: str  # "" if the token does not say it
-    sid: str  # "" if the token does not say it
+    subject: str  # "" if the token does not contain it
+    sid: str  # "" if the token does not contain it
 
 
-@csrf_exempt  # It needs no cookie: the provider signs what it sends.
+@csrf_exempt  # The request has no cookies. The provider signs the token.
 @require_POST
 @never_cache
 def back_channel_view(request: HttpRequest, provider_id: str) -> HttpResponse:
     """End the sessions here of someone who has signed out at the provider.
 
-    Wrong tokens are counted, because each makes this site ask the provider for its
-    keys.
+    Invalid tokens are counted, because this site requests the provider's keys for each
+    of them.
     """
     provider = find_provider(provider_id)
     address = find_address(request)
@@ -84,7 +86,7 @@ def refuse(provider: OpenIDProvider, reason: str, status: int = 400) -> HttpResp
 
 
 def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
-    """Return who has signed out, after all checks. A token counts once."""
+    """Check a logout token, and return who has signed out. Each token works once."""
     if not token or len(token) > MAX_LENGTH:
         raise SignInRefused(Reason.INVALID_TOKEN, detail="length")
     configuration = openid.fetch_configuration(provider.server)
@@ -95,7 +97,7 @@ def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
         client_id=provider.client_id,
     )
     sign_out = read_claims(claims)
-    # Two providers may use the same IDs.
+    # Different providers may use the same IDs.
     token_id = f"{provider.id} {sign_out.token_id}"
     if not throttle.count_attempt("used logout token", token_id, limit=1):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="used before")
@@ -103,7 +105,7 @@ def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
 
 
 def read_claims(claims: Mapping[str, Any]) -> SignOut:
-    """Check what makes a logout token (section 2.6), and return what it says."""
+    """Check the claims of a logout token (section 2.6), and return who signed out."""
     issued_at = claims["iat"]
     if not isinstance(issued_at, int | float):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="iat")
@@ -113,7 +115,7 @@ def read_claims(claims: Mapping[str, Any]) -> SignOut:
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="events")
     if "nonce" in claims:
-        # It is an ID token.
+        # Only ID tokens contain a nonce.
         raise SignInRefused(Reason.INVALID_TOKEN, detail="nonce")
     sign_out = SignOut(
         token_id=read_text(claims, "jti"),

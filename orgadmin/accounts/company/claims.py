@@ -1,6 +1,6 @@
-"""What an OpenID provider says about a person, and whether it is true.
+"""Check and read the claims of an OpenID provider about a person.
 
-An ID token is a signed set of claims. The user info has more claims, without a
+An ID token is a signed set of claims. The user info contains more claims, without a
 signature.
 """
 
@@ -14,10 +14,11 @@ import jwt
 
 from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused
 
-LEEWAY = 60  # seconds that the provider's clock may differ from ours
+# The accepted difference between the provider's clock and ours.
+LEEWAY = 60  # seconds
 
-# The algorithms that ID tokens may be signed with. All of them use a key pair. HS256
-# would use the client secret, and everyone who can check such a token can forge one.
+# The accepted algorithms for signing ID tokens, which all use a key pair. HS256 uses
+# the client secret instead, so everyone who can check such a token can also forge one.
 KEY_PAIR_ALGORITHMS = (
     "RS256",
     "RS384",
@@ -45,7 +46,11 @@ REASONS_BY_ERROR: dict[type[jwt.PyJWTError], Reason] = {
 def decode_id_token(
     token: str, keys: Any, *, issuer: str, client_id: str
 ) -> dict[str, Any]:
-    """Return the claims of an ID token: signed by the provider, for us, and valid."""
+    """Return the claims of an ID token.
+
+    Raises `SignInRefused` unless the provider has signed the token for this site, and
+    the token is valid at the moment.
+    """
     try:
         header = jwt.get_unverified_header(token)
         claims = jwt.decode(
@@ -57,7 +62,7 @@ def decode_id_token(
             leeway=LEEWAY,
             options={
                 "require": REQUIRED_CLAIMS,
-                # read_subject() checks it.
+                # `read_subject` checks the subject.
                 "verify_sub": False,
                 "enforce_minimum_key_length": True,
             },
@@ -73,7 +78,7 @@ def decode_id_token(
 
 
 def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
-    """Return the provider's key that an ID token says it is signed with."""
+    """Return the provider's key that the header of an ID token names."""
     algorithm = header.get("alg")
     if algorithm not in KEY_PAIR_ALGORITHMS:
         raise SignInRefused(Reason.SIGNATURE, detail="algorithm")
@@ -87,16 +92,16 @@ def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
         try:
             return jwt.PyJWK(key, algorithm=algorithm)
         except jwt.PyJWTError:
-            # For example, the algorithm is for another type of key.
+            # The key has another type than the algorithm needs, for example.
             continue
     raise SignInRefused(Reason.SIGNATURE, detail="no such key")
 
 
 def check_authorized_party(claims: Mapping[str, Any], client_id: str) -> None:
-    """Refuse an ID token that was issued to another client, and is for us as well.
+    """Refuse an ID token that was issued to another client, even if it is also for us.
 
-    OpenID Connect Core, section 3.1.3.7: with several audiences, "azp" names the one
-    that the token was issued to.
+    If there are several audiences, "azp" is the one that the token was issued to
+    (OpenID Connect Core, section 3.1.3.7).
     """
     audiences = claims["aud"]
     is_for_several = isinstance(audiences, list) and len(audiences) > 1
@@ -106,6 +111,7 @@ def check_authorized_party(claims: Mapping[str, Any], client_id: str) -> None:
 
 
 def read_subject(claims: Mapping[str, Any]) -> str:
+    """Return the ID of the person at the provider. Raises `SignInRefused`."""
     subject = claims.get("sub")
     # Texts that cannot be printed, such as half a surrogate pair, cannot be hashed.
     if not isinstance(subject, str) or not subject or not subject.isprintable():
@@ -114,7 +120,7 @@ def read_subject(claims: Mapping[str, Any]) -> str:
 
 
 def read_session_id(claims: Mapping[str, Any]) -> str:
-    """Return the ID of the person's session at the provider, or ""."""
+    """Return the ID of the person's session at the provider, or "" if there is none."""
     session_id = claims.get("sid")
     if not isinstance(session_id, str) or not session_id.isprintable():
         return ""
@@ -124,12 +130,12 @@ def read_session_id(claims: Mapping[str, Any]) -> str:
 def read_auth_time(claims: Mapping[str, Any]) -> float | None:
     """Return when the provider last asked the person to sign in, in seconds since 1970.
 
-    Returns None if the provider does not say it.
+    Returns None if the provider does not send this time.
     """
     at = claims.get("auth_time")
     if at is None:
         return None
-    # In Python, True is a number, and so is what JSON calls Infinity.
+    # Python also accepts True, and Infinity in JSON, as numbers.
     is_number = isinstance(at, int | float) and not isinstance(at, bool)
     if not is_number or not math.isfinite(at):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="auth_time")
@@ -137,8 +143,10 @@ def read_auth_time(claims: Mapping[str, Any]) -> float | None:
 
 
 def read_email(claims: Mapping[str, Any]) -> str:
+    """Return the person's email address, or "" if there is none."""
     email = claims.get("email")
-    # No address contains such characters, and databases refuse some of them.
+    # Email addresses do not contain unprintable characters, and databases refuse some
+    # of these characters.
     if not isinstance(email, str) or not email.isprintable():
         return ""
     return email
@@ -147,16 +155,17 @@ def read_email(claims: Mapping[str, Any]) -> str:
 def read_groups(
     claims: Mapping[str, Any], userinfo: Mapping[str, Any], name: str
 ) -> tuple[str, ...] | None:
-    """Return the names of the person's groups. `name` is that of the claim.
+    """Return the names of the person's groups.
 
-    Returns None if the provider does not say in which groups the person is. This is not
-    the same as in no group: Microsoft Entra ID leaves the claim out for people in many.
+    `name` is the name of the claim. Returns None if the provider does not send the
+    claim, which does not mean that there are no groups: Microsoft Entra ID leaves the
+    claim out if a person is in many groups.
     """
     groups = claims.get(name)
     if groups is None:
         groups = userinfo.get(name)
     if isinstance(groups, str):
-        # Some providers do not send a list for a single group.
+        # Some providers send a string if there is only one group.
         groups = [groups]
     if not isinstance(groups, list):
         return None
@@ -166,11 +175,11 @@ def read_groups(
 def read_email_verified(
     email: str, claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> bool | None:
-    """Return whether the provider says that the person receives mail at an address.
+    """Return whether the provider has verified the person's email address.
 
-    Returns None if the provider does not say anything about it. What the ID token says
-    outranks the user info, because only the ID token is signed. What the user info says
-    counts for the address in it, and for no other.
+    The ID token takes precedence over the user info, because only the ID token is
+    signed. The user info only counts if it contains the same address. Returns None if
+    the provider does not say whether the address is verified.
     """
     verified = claims.get("email_verified")
     if verified is None and email == read_email(userinfo):

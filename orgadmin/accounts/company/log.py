@@ -1,7 +1,8 @@
-"""What the logs say of a sign-in with a company account: one line for each attempt.
+"""Log sign-ins with company accounts: one line for each attempt.
 
-The line has no names and addresses. It names the account that the person would have
-used or has used, and never the one that was signed in before in the same browser.
+The line contains neither names nor addresses. It contains the primary key of the
+account that the person has used or would have used, and never the key of an account
+that was signed in before in the same browser.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from orgadmin.models import User
 
 logger = logging.getLogger("orgadmin.company")
 
-# The provider or the settings are wrong, so nobody can sign in until someone looks.
+# The reasons that concern all people: nobody can sign in until an operator corrects the
+# settings here or at the provider.
 MISCONFIGURED = {
     Reason.REFUSED_BY_PROVIDER,
     Reason.UNREACHABLE,
@@ -35,8 +37,8 @@ MISCONFIGURED = {
     Reason.USERINFO_SUBJECT,
 }
 
-# Errors of a provider that concern a single attempt: the code has expired or was used
-# before, or the person did not do what the provider asked them for.
+# The errors of a provider that concern a single attempt: the code has expired or was
+# used before, or the person did not do what the provider asked for.
 SINGLE_ERRORS = (
     "invalid_grant",
     "login_required",
@@ -45,8 +47,9 @@ SINGLE_ERRORS = (
     "consent_required",
 )
 
-# Anyone can cause these without an account at the provider, as often as they like. So
-# they are in the site's log, but not in the audit log, which nobody can shorten.
+# The reasons that anyone can cause without an account at the provider, as often as they
+# like. They are only in the site's log. The audit log does not contain them, because
+# its entries cannot be deleted.
 NOT_AUDITED = {
     Reason.NOT_STARTED,
     Reason.CANCELED,
@@ -75,9 +78,10 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
 
 
 def is_audited(provider_id: str, refusal: SignInRefused) -> bool:
-    """Return whether a refusal belongs in the audit log, too.
+    """Return whether a refusal is also recorded in the audit log.
 
-    Someone who is refused may try again and again, so only the first ones do.
+    Someone who is refused may try again and again, so only their first attempts are
+    recorded.
     """
     if refusal.reason in NOT_AUDITED:
         return False
@@ -90,16 +94,16 @@ def choose_level(refusal: SignInRefused) -> int:
 
 
 def is_misconfigured(refusal: SignInRefused) -> bool:
-    """Return whether nobody can sign in until someone looks at it."""
+    """Return whether nobody can sign in until an operator corrects the settings."""
     is_single = any(error in refusal.detail for error in SINGLE_ERRORS)
     return refusal.reason in MISCONFIGURED and not is_single
 
 
 def log_success(provider_id: str, subject: str, user: User, *, is_done: bool) -> None:
-    """Log whom the provider has signed in.
+    """Log that the provider has signed in someone.
 
-    If `is_done` is false, the person has yet to enter a second factor. The audit log
-    says when they have.
+    If `is_done` is false, the person still has to enter a second factor. The audit log
+    records when they have done so.
     """
     outcome = "signed in" if is_done else "asked for the second factor"
     values = {"provider": provider_id, "subject": subject, "outcome": outcome}
@@ -109,8 +113,8 @@ def log_success(provider_id: str, subject: str, user: User, *, is_done: bool) ->
 def write(
     level: int, values: dict[str, Any], user: User | None, *, signed_in: User | None
 ) -> None:
-    # LogFormatter adds the request. Without "user", it would add the person who was
-    # signed in before.
+    # Always set "user", even to None. Otherwise, LogFormatter would add the person who
+    # was signed in before.
     keys = {
         "user_key": user.pk if user else None,
         "user": signed_in.pk if signed_in else None,

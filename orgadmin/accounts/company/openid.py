@@ -1,8 +1,8 @@
-"""OpenID Connect: what this site asks a provider, and how it checks the answers.
+"""OpenID Connect: send requests to a provider, and check its responses.
 
-This is the authorization code flow with PKCE and a nonce (OpenID Connect Core 1.0,
-section 3.1). Nothing that a provider sends is used before it is checked here or in
-`claims`. `company` decides whose account it is.
+This implements the authorization code flow with PKCE and a nonce (OpenID Connect Core
+1.0, section 3.1). All responses are checked here or in `claims.py` before they are
+used. `views.py` then chooses the account.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Ste
 
 TIMEOUT = 5  # seconds, to connect and to wait for a response
 
-# What a provider may answer to a request for tokens (RFC 6749, section 5.2).
+# The errors with which a provider can respond to a request for tokens (RFC 6749,
+# section 5.2).
 TOKEN_ERRORS = (
     "invalid_request",
     "invalid_client",
@@ -38,8 +39,8 @@ TOKEN_ERRORS = (
     "invalid_scope",
 )
 
-# What a provider may answer instead of a code (RFC 6749, section 4.1.2.1, and OpenID
-# Connect Core, section 3.1.2.6).
+# The errors that a provider can return instead of a code (RFC 6749, section 4.1.2.1,
+# and OpenID Connect Core, section 3.1.2.6).
 AUTHORIZATION_ERRORS = (
     "invalid_request",
     "unauthorized_client",
@@ -53,17 +54,19 @@ AUTHORIZATION_ERRORS = (
     "consent_required",
 )
 
-# The provider need not ask again: no session lasts a year. In seconds.
-ANY_AGE = 365 * 24 * 60 * 60
+# The value of "max_age" with which the provider does not have to ask for the password
+# again. It is longer than any session at a provider lasts.
+ANY_AGE = 365 * 24 * 60 * 60  # seconds
 
-ISSUER_SHOWN = 200  # characters of a wrong issuer in the log
+# The number of characters of a wrong issuer that are logged.
+MAX_ISSUER_LENGTH = 200
 
 WELL_KNOWN = "/.well-known/"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """The discovery document of a provider, as far as this site uses it."""
+    """The values of a provider's discovery document that this site uses."""
 
     issuer: str
     authorization_endpoint: str
@@ -71,27 +74,27 @@ class Configuration:
     jwks_uri: str
     userinfo_endpoint: str  # "" if there is none
     wants_basic_auth: bool
-    # Whether each response to the browser names the issuer (RFC 9207).
+    # Whether each response to the browser contains the issuer (RFC 9207).
     names_issuer: bool
     end_session_endpoint: str  # "" if there is none
 
 
 @dataclass(frozen=True)
 class Client:
-    """This site, as the provider knows it, and what it asks for."""
+    """This site as a client of the provider, and what it requests."""
 
     id: str
     secret: str
     redirect_uri: str
-    # What is requested besides "openid profile email".
+    # The scopes that are requested in addition to "openid profile email".
     scopes: tuple[str, ...] = ()
-    # The claim that has the names of the person's groups.
+    # The claim with the names of the person's groups.
     groups_claim: str = "groups"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """The secrets of one sign-in, which the session keeps while it lasts."""
+    """The secrets of one sign-in, which are stored in the session until it ends."""
 
     state: str
     nonce: str
@@ -110,16 +113,20 @@ class Person:
 
     subject: str
     email: str  # "" if there is none
-    is_email_verified: bool | None  # None if the provider does not say it
-    groups: tuple[str, ...] | None  # None if the provider does not say it
-    # When the provider last asked for the password, in seconds since 1970. None if it
-    # does not say.
+    # None if the provider does not send it.
+    is_email_verified: bool | None
+    # None if the provider does not send it.
+    groups: tuple[str, ...] | None
+    # When the provider last asked for the password, in seconds since 1970. None if the
+    # provider does not send it.
     signed_in_at: float | None
-    session_id: str = ""  # of the session there; "" if the provider does not say it
+    # The ID of the person's session at the provider. "" if the provider does not send
+    # it.
+    session_id: str = ""
 
 
 def fetch_configuration(server: str) -> Configuration:
-    """Return the configuration of the provider at a URL."""
+    """Request and return the configuration of a provider. `server` is its URL."""
     document = request_json(
         "GET", make_discovery_url(server), error=Reason.INVALID_DISCOVERY
     )
@@ -127,9 +134,9 @@ def fetch_configuration(server: str) -> Configuration:
 
 
 def make_discovery_url(server: str) -> str:
-    """Return the URL of the discovery document of the provider at a URL.
+    """Return the URL of a provider's discovery document.
 
-    The URL of the document itself is accepted, too.
+    `server` is the URL of the provider, or the URL of the document itself.
     """
     if WELL_KNOWN in server:
         return server
@@ -137,15 +144,16 @@ def make_discovery_url(server: str) -> str:
 
 
 def read_configuration(document: Mapping[str, Any], server: str) -> Configuration:
-    """Return what this site uses of a discovery document.
+    """Return the values of a discovery document that this site uses.
 
-    The issuer must be the URL of the provider. It may end with a slash even if the URL
-    does not.
+    The issuer must be the URL of the provider. A slash at the end makes no difference.
     """
     issuer, _separator, _path = server.partition(WELL_KNOWN)
     found = document.get("issuer")
     if not isinstance(found, str) or found.rstrip("/") != issuer.rstrip("/"):
-        raise SignInRefused(Reason.DISCOVERY_ISSUER, detail=str(found)[:ISSUER_SHOWN])
+        raise SignInRefused(
+            Reason.DISCOVERY_ISSUER, detail=str(found)[:MAX_ISSUER_LENGTH]
+        )
     userinfo_endpoint = ""
     if document.get("userinfo_endpoint") is not None:
         userinfo_endpoint = read_endpoint(document, "userinfo_endpoint", server)
@@ -165,9 +173,9 @@ def read_configuration(document: Mapping[str, Any], server: str) -> Configuratio
 
 
 def read_end_session_endpoint(document: Mapping[str, Any], server: str) -> str:
-    """Return where the provider signs people out, or "".
+    """Return the URL where the provider signs people out, or "".
 
-    A wrong URL must not keep people from signing in.
+    Also returns "" for an invalid URL, which must not prevent people from signing in.
     """
     try:
         return read_endpoint(document, "end_session_endpoint", server)
@@ -211,10 +219,13 @@ def build_authorization_url(
 ) -> str:
     """Return the URL at the provider where the person signs in.
 
-    With `asks_again`, the provider should ask for the password although it knows the
-    person already. With `chooses_account`, it should let the person choose an account.
-    In any case, "max_age" obliges it to say when it last asked for the password (OpenID
-    Connect Core, section 3.1.2.1), but not all providers do.
+    - `asks_again` requests that the provider asks for the password even if the person
+      is already signed in there.
+    - `chooses_account` requests that the person can choose an account.
+
+    The parameter "max_age" is always sent. It requires the provider to return when it
+    last asked for the password (OpenID Connect Core, section 3.1.2.1), but some
+    providers do not.
     """
     parameters = {
         "response_type": "code",
@@ -238,18 +249,18 @@ def build_authorization_url(
 
 
 def check_no_error(response: QueryDict) -> None:
-    """Refuse a response to the browser that says that nobody has signed in."""
+    """Refuse the provider's response to the browser if it reports an error."""
     error = response.get("error")
     if error == "access_denied":
         raise SignInRefused(Reason.CANCELED)
     if error is not None:
-        # Whoever sends the browser here chooses the text, so only known ones are kept.
+        # Only known errors are logged, because anyone can make a link with any text.
         detail = error if error in AUTHORIZATION_ERRORS else ""
         raise SignInRefused(Reason.REFUSED_BY_PROVIDER, detail=detail)
 
 
 def read_code(response: QueryDict, configuration: Configuration) -> str:
-    """Return the code in the provider's response to the browser."""
+    """Check the issuer in the provider's response to the browser. Return the code."""
     issuers = response.getlist("iss")
     if issuers != [configuration.issuer] and (issuers or configuration.names_issuer):
         raise SignInRefused(Reason.RESPONSE_ISSUER)
@@ -271,7 +282,8 @@ def fetch_tokens(
     }
     auth = None
     if configuration.wants_basic_auth:
-        # RFC 6749, section 2.3.1: both are encoded before they are combined.
+        # The ID and the secret are encoded before they are combined (RFC 6749, section
+        # 2.3.1).
         auth = (quote(client.id, safe=""), quote(client.secret, safe=""))
     else:
         data |= {"client_id": client.id, "client_secret": client.secret}
@@ -298,7 +310,7 @@ def read_token(response: Mapping[str, Any], name: str) -> str:
 def fetch_person(
     configuration: Configuration, client: Client, attempt: Attempt, tokens: Tokens
 ) -> Person:
-    """Return the person that the tokens are about, after all checks."""
+    """Check the tokens, and return the person whom they describe."""
     with at(Step.KEYS):
         keys = fetch_keys(configuration)
     with at(Step.ID_TOKEN):
@@ -311,8 +323,8 @@ def fetch_person(
         signed_in_at = read_auth_time(claims)
     with at(Step.USERINFO):
         userinfo = fetch_userinfo(configuration, tokens)
-        # OpenID Connect Core, section 5.3.2: claims about another subject must not be
-        # used.
+        # Claims about another subject must not be used (OpenID Connect Core, section
+        # 5.3.2).
         if userinfo and userinfo.get("sub") != subject:
             raise SignInRefused(Reason.USERINFO_SUBJECT)
     email = read_email(claims) or read_email(userinfo)
@@ -327,7 +339,7 @@ def fetch_person(
 
 
 def fetch_keys(configuration: Configuration) -> Any:
-    """Return the keys that the provider signs with, unchecked."""
+    """Return the keys with which the provider signs. They are not checked yet."""
     document = request_json(
         "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
     )
@@ -335,7 +347,7 @@ def fetch_keys(configuration: Configuration) -> Any:
 
 
 def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:
-    """Return more claims about the person, or {} if the provider offers none."""
+    """Return more claims about the person, or {} if there is no user info endpoint."""
     if not configuration.userinfo_endpoint:
         return {}
     return request_json(
@@ -349,10 +361,11 @@ def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, An
 def request_json(
     method: str, url: str, *, error: Reason, **options: Any
 ) -> dict[str, Any]:
-    """Return the JSON object that the provider answers.
+    """Return the JSON object in the provider's response.
 
-    Raises `SignInRefused`: UNREACHABLE if the provider does not answer or reports an
-    error of its own, and `error` for any other answer.
+    Raises `SignInRefused`. The reason is UNREACHABLE if the provider does not respond
+    or has an internal error, INVALID_RESPONSE if the response is not a JSON object, and
+    `error` for any other error.
     """
     response = send(method, url, **options)
     if response.status_code >= 500:
@@ -361,10 +374,10 @@ def request_json(
 
 
 def send(method: str, url: str, **options: Any) -> requests.Response:
-    """Return the provider's answer. Raises UNREACHABLE if there is none.
+    """Return the provider's response.
 
-    Redirects are not followed, so secrets are only sent to the URLs of the discovery
-    document.
+    Redirects are not followed, so secrets are only sent to the URLs in the discovery
+    document. Raises `SignInRefused` with UNREACHABLE if the provider does not respond.
     """
     try:
         return requests.request(
@@ -381,7 +394,10 @@ def send(method: str, url: str, **options: Any) -> requests.Response:
 
 
 def read_json(response: requests.Response, *, error: Reason) -> dict[str, Any]:
-    """Return the JSON object in an answer. Raises `error` if it reports an error."""
+    """Return the JSON object in a response.
+
+    Raises `SignInRefused`. The reason is `error` if the status is not 200.
+    """
     if response.status_code != 200:
         raise SignInRefused(error, detail=describe_error(response))
     try:
@@ -394,6 +410,6 @@ def read_json(response: requests.Response, *, error: Reason) -> dict[str, Any]:
 
 
 def describe_error(response: requests.Response) -> str:
-    """Return the status, and the error code if it is a known one."""
+    """Return the status of a response, and the error codes in it that are known."""
     codes = [code for code in TOKEN_ERRORS if f'"{code}"' in response.text]
     return " ".join([f"HTTP {response.status_code}", *codes])

@@ -1,4 +1,4 @@
-"""The company accounts on the account page, and how people remove one of theirs."""
+"""List and remove one's own company accounts, for the account page."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ from orgadmin.people.company_accounts import (
 @dataclass(frozen=True)
 class OwnCompanyAccount:
     account: CompanyAccount
-    # False if the person could not sign in without it.
+    # False if the person needs this account to sign in.
     is_removable: bool
 
 
 def list_own_company_accounts(user: User) -> list[OwnCompanyAccount]:
-    """Return the company accounts of a person, if this site uses any.
+    """Return the company accounts of a person, or none if this site has no providers.
 
-    Runs one query, and another one for people without a password.
+    Runs one query, and one more for people without a password.
     """
     accounts = list_company_accounts(user) if settings.OIDC_PROVIDERS else []
     if not accounts:
         return []
     has_other_way = user.has_usable_password() or can_use_passkey(user)
     return [
-        OwnCompanyAccount(account, has_other_way or is_needless(account, accounts))
+        OwnCompanyAccount(account, has_other_way or has_other_usable(account, accounts))
         for account in accounts
     ]
 
 
-def is_needless(account: CompanyAccount, accounts: Sequence[CompanyAccount]) -> bool:
-    """Return whether someone who has only company accounts can sign in without one."""
+def has_other_usable(
+    account: CompanyAccount, accounts: Sequence[CompanyAccount]
+) -> bool:
+    """Return whether the person can sign in with another of their company accounts."""
     return any(other.is_usable for other in accounts if other != account)
 
 
 def find_own_company_account(request: HttpRequest) -> OwnCompanyAccount | None:
-    """Return the company account of the person that a form names."""
+    """Return the person's company account that was chosen in the form, or None."""
     for own in list_own_company_accounts(request.user):
         if str(own.account.pk) == request.POST.get("account"):
             return own
@@ -62,12 +64,12 @@ def find_own_company_account(request: HttpRequest) -> OwnCompanyAccount | None:
 def remove_own_company_account(request: HttpRequest) -> bool:
     """Remove one of the person's company accounts, unless they need it to sign in.
 
-    Returns whether it was removed. All other sessions of the person have ended then:
-    someone else may have begun them with the company account.
+    Also ends all other sessions of the person, because someone else may have used the
+    company account to sign in. Returns whether the account was removed.
     """
     sent = request.POST.get("account", "")
     pk = int(sent) if is_primary_key(sent) else None
-    # Two requests at the same time must not remove both of two company accounts.
+    # Otherwise, two requests at the same time could remove the last two accounts.
     lock_account(request.user)
     user = User.objects.get(pk=request.user.pk)
     for own in list_own_company_accounts(user):

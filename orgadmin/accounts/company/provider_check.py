@@ -1,7 +1,7 @@
-"""Tests whether this site and an OpenID provider work together, for `doctor`.
+"""Test whether people can sign in with an OpenID provider, for `doctor`.
 
-Nobody is signed in. The provider gets the requests of a sign-in, with a code that it
-has never issued.
+Nobody is signed in. This sends the requests of a sign-in to the provider, with a code
+that the provider has never issued.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orgadmin.accounts.company.views import describe_client
 if TYPE_CHECKING:
     from config.providers import OpenIDProvider
 
-# What to do about the reasons that discovery can fail for.
+# What to do for each reason why discovery can fail.
 REMEDIES = {
     Reason.UNREACHABLE: "check the URL, the network, and for SSLError the certificate"
     " authorities (REQUESTS_CA_BUNDLE)",
@@ -46,12 +46,12 @@ class Level(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     level: Level
-    check: str  # what was tested
+    check: str  # the name of what was tested
     text: str
 
 
 def examine_provider(provider: OpenIDProvider) -> Iterator[Finding]:
-    """Yield what was found, in the order of a sign-in."""
+    """Yield the results of all tests of a provider, in the order of a sign-in."""
     try:
         response = openid.send("GET", openid.make_discovery_url(provider.server))
         document = openid.read_json(response, error=Reason.INVALID_DISCOVERY)
@@ -77,7 +77,7 @@ def describe(refusal: SignInRefused) -> str:
 
 
 def check_clock(response: requests.Response) -> Finding:
-    """Compare the clock of the provider with that of this machine."""
+    """Compare the provider's clock with the clock of this machine."""
     try:
         there = parsedate_to_datetime(response.headers["Date"])
         seconds = round(abs((there - timezone.now()).total_seconds()))
@@ -92,7 +92,10 @@ def check_clock(response: requests.Response) -> Finding:
 def check_description(
     document: Mapping[str, Any], provider: OpenIDProvider
 ) -> Iterator[Finding]:
-    """Look for what the provider says that it cannot do. It need not say anything."""
+    """Yield the features that the provider lacks according to its discovery document.
+
+    Providers do not have to list their features.
+    """
     required = {
         "response_types_supported": ["code"],
         "code_challenge_methods_supported": ["S256"],
@@ -118,7 +121,7 @@ def check_description(
 
 
 def list_needed_claims(provider: OpenIDProvider) -> list[str]:
-    # "auth_time" says when the provider last asked for the password.
+    # "auth_time" is the time at which the provider last asked for the password.
     claims = ["email", "auth_time"]
     if not provider.trusts_email:
         claims.append("email_verified")
@@ -128,7 +131,7 @@ def list_needed_claims(provider: OpenIDProvider) -> list[str]:
 
 
 def check_keys(configuration: openid.Configuration) -> Finding:
-    """Look for a key that can sign ID tokens."""
+    """Check whether the provider publishes a key for signing ID tokens."""
     try:
         document = openid.request_json(
             "GET", configuration.jwks_uri, error=Reason.INVALID_RESPONSE
@@ -153,10 +156,10 @@ def is_usable(key: jwt.PyJWK) -> bool:
 def check_authorization(
     configuration: openid.Configuration, provider: OpenIDProvider
 ) -> Finding:
-    """Ask the provider to sign in someone who is already signed in there.
+    """Request a sign-in without a password (prompt=none) for someone who is signed in.
 
-    Nobody is, so it should send the browser back with an error that says so. It does
-    so for a client and a redirect URI that it knows.
+    Nobody is signed in at the provider, so it should redirect back with an error that
+    says so. Providers only redirect if they know the client and the redirect URI.
     """
     check = "authorization endpoint"
     client = describe_client(provider)
@@ -191,8 +194,8 @@ def check_client(
 ) -> Finding:
     """Check the client ID and secret with an authorization code that does not exist.
 
-    The provider checks the client first. If it then says that the code is wrong
-    (`invalid_grant`), the ID and the secret are right.
+    Providers check the client first. If the provider responds that the code is wrong
+    (`invalid_grant`), the client ID and secret are right.
     """
     check = "client credentials"
     attempt = openid.Attempt("", "", get_random_string(43))
@@ -214,7 +217,7 @@ def check_client(
 
 
 def check_userinfo(configuration: openid.Configuration) -> Finding:
-    """Ask for user info without a token, which the provider must refuse."""
+    """Request user info without a token, which the provider must refuse."""
     check = "user info endpoint"
     try:
         response = openid.send("GET", configuration.userinfo_endpoint)

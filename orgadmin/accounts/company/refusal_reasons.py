@@ -1,4 +1,4 @@
-"""Why people cannot sign in with a company account, and in which step it shows."""
+"""The reasons why people cannot sign in with a company account, and the steps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why someone could not sign in with a company account, as the logs say it."""
+    """Why someone could not sign in with a company account.
 
-    # The response does not continue a sign-in of this browser, or the provider has
-    # signed nobody in.
+    The audit log stores these texts: do not change them.
+    """
+
+    # This browser has not started the sign-in, or the provider did not sign in anyone.
     NOT_STARTED = "not started here"
     CANCELED = "canceled"
     REFUSED_BY_PROVIDER = "refused by the provider"
 
-    # The provider or the settings do not work.
+    # The provider does not work, or the settings are wrong.
     UNREACHABLE = "provider unreachable"
     INVALID_DISCOVERY = "invalid discovery document"
     DISCOVERY_ISSUER = "discovery document of another issuer"
@@ -28,7 +30,7 @@ class Reason(StrEnum):
     CODE_REFUSED = "token request refused"
     INVALID_RESPONSE = "invalid response"
 
-    # The ID token, or what belongs to it, is wrong.
+    # The ID token or the user info is wrong.
     INVALID_TOKEN = "invalid ID token"
     SIGNATURE = "wrong signature"
     TOKEN_ISSUER = "ID token of another issuer"
@@ -49,7 +51,7 @@ class Reason(StrEnum):
 
 
 class Step(StrEnum):
-    """What this site does in a sign-in, one after the other, as the logs say it."""
+    """The steps of a sign-in, in their order. The logs contain these texts."""
 
     DISCOVERY = "discovery"
     RESPONSE = "response to the browser"
@@ -63,9 +65,9 @@ class Step(StrEnum):
 class SignInRefused(Exception):
     """Someone cannot sign in with a company account.
 
-    `detail` is for operators, such as "HTTP 500". `step` is set by `at()`. `user` is
-    the account that the person would have used, and `subject` the hash of their ID at
-    the provider, if known.
+    `detail` is for operators, such as "HTTP 500". `user` is the account that the person
+    would have used, if it is known. `subject` is the hash of their ID at the provider,
+    or "". `at` sets the attribute `step`.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class SignInRefused(Exception):
 
 @contextmanager
 def at(step: Step) -> Iterator[None]:
-    """Note the step in a `SignInRefused` that the block raises."""
+    """Set the step of a `SignInRefused` that the block raises."""
     try:
         yield
     except SignInRefused as refusal:

@@ -1,14 +1,12 @@
-"""What a session remembers about the company account that it began with.
+"""Store in a session which company account was used, and end sessions after sign-outs.
 
-The session has it under "company", as {"provider": the ID in the settings, "subject"
-and "sid": hashes of the person and of their session at the provider, "id_token": the ID
-token, encrypted, "can_sign_out": whether the provider can sign people out, "since":
-when the person came back from the provider}. The hashes are also in `UserSession`,
-where the back channel finds the session.
+The session's value "company" is a dict with the fields of `CompanySession`. The hashes
+are also stored in `UserSession`, so that the session can be found when the provider
+reports that the person has signed out there.
 
-Someone who has yet to enter a second factor has no `UserSession`. So the times of
-sign-outs at a provider are kept for as long as a sign-in can take, and the end of each
-sign-in asks for them.
+People who still have to enter their second factor have no `UserSession`. So the times
+of sign-outs at a provider are stored for as long as a sign-in can take, and each
+sign-in checks them at its end.
 """
 
 from __future__ import annotations
@@ -29,30 +27,30 @@ from orgadmin.models import SignInAttempt, UserSession
 from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.records.encryption import UnreadableSecret, decrypt, encrypt
 
-# What ID tokens are encrypted for.
+# The purpose for which ID tokens are encrypted.
 PURPOSE = "orgadmin ID token"
 
-# A longer ID token does not fit into a URL, so it is not kept.
+# In characters. A longer ID token does not fit into a URL, so it is not stored.
 MAX_LENGTH = 4000
 
 
 @dataclass(frozen=True)
 class CompanySession:
-    """A person's session at a provider, as the session here remembers it."""
+    """What a session here stores about the person's session at a provider."""
 
-    provider: str
-    subject: str
-    sid: str  # "" if the provider does not say it
-    id_token: str  # "" if it is too long
-    can_sign_out: bool
-    since: float = 0  # seconds since 1970
+    provider: str  # the ID in the settings
+    subject: str  # a hash that identifies the person
+    sid: str  # a hash of the ID of the session there, or "" if the ID is not known
+    id_token: str  # encrypted, or "" if it is too long
+    can_sign_out: bool  # whether the provider can sign people out
+    since: float = 0  # when the person came back from it, in seconds since 1970
 
 
 def hash_subject(server: str, subject: str) -> str:
-    """Return the hash of a person.
+    """Return a hash that identifies a person at a provider.
 
-    It includes the URL of the provider. If the site changes its provider, a person at
-    the new one never has the hash of a person at the old one.
+    `server` is the URL of the provider. It is part of the hash, so that people at
+    different providers never have the same hash, even if the site changes its provider.
     """
     return sha256(f"{server}\n{subject}".encode()).hexdigest()
 
@@ -62,16 +60,16 @@ def hash_sid(server: str, sid: str) -> str:
     return sha256(f"{server}\nsid\n{sid}".encode()).hexdigest() if sid else ""
 
 
-def seal_id_token(id_token: str) -> str:
+def encrypt_id_token(id_token: str) -> str:
     if len(id_token) > MAX_LENGTH:
         return ""
     return encrypt(id_token, purpose=PURPOSE)
 
 
-def open_id_token(sealed: str) -> str:
-    """Return the ID token, or "" if there is none that can be decrypted."""
+def decrypt_id_token(encrypted: str) -> str:
+    """Return the ID token, or "" if there is none or it cannot be decrypted."""
     try:
-        return decrypt(sealed, purpose=PURPOSE) if sealed else ""
+        return decrypt(encrypted, purpose=PURPOSE) if encrypted else ""
     except UnreadableSecret:
         return ""
 
@@ -80,15 +78,17 @@ def open_id_token(sealed: str) -> str:
 def end_sessions(*, provider_id: str, subject: str, sid: str) -> int:
     """End the sessions here that began with a session at a provider.
 
-    Without `sid`, these are all sessions of the person. Without `subject`, the session
-    with this ID. Returns their number. Also ends sign-ins that are not finished yet.
+    `subject` and `sid` are hashes. If `sid` is "", ends all sessions of the person. If
+    `subject` is "", ends the session with this `sid`. Also ends sign-ins that are not
+    finished yet. Returns the number of sessions that were ended.
     """
-    note_sign_out(subject, sid)
+    record_sign_out(subject, sid)
     rows = UserSession.objects.select_for_update(of=["self"]).select_related("user")
     if subject:
         rows = rows.filter(company_subject=subject)
     if sid and subject:
-        # The provider may have said only now which session it is.
+        # If the provider did not send the session's ID at sign-in, the session here may
+        # belong to any session there.
         rows = rows.filter(Q(company_sid=sid) | Q(company_sid=""))
     elif sid:
         rows = rows.filter(company_sid=sid)
@@ -101,8 +101,11 @@ def end_sessions(*, provider_id: str, subject: str, sid: str) -> int:
     return len(ended)
 
 
-def note_sign_out(subject: str, sid: str) -> None:
-    """Note that someone has signed out at a provider, as `end_sessions()` has it."""
+def record_sign_out(subject: str, sid: str) -> None:
+    """Record that someone has signed out at a provider, for `has_signed_out`.
+
+    The arguments are those of `end_sessions`.
+    """
     names = [f"{subject} {sid}"]
     if subject and sid:
         names.append(f"{subject} unknown")
@@ -112,17 +115,17 @@ def note_sign_out(subject: str, sid: str) -> None:
 
 
 def has_signed_out(company: dict[str, Any]) -> bool:
-    """Return whether the session at the provider has ended since someone came back.
+    """Return whether the person has signed out at the provider after they came back.
 
-    `company` is a `CompanySession`, as a dict.
+    `company` is a `CompanySession` as a dict.
     """
     subject = company["subject"]
     sid = company["sid"]
     names = [f"{subject} ", f"{subject} {sid or 'unknown'}", f" {sid}"]
-    # The previous release did not remember it.
+    # Sessions from the previous release do not have "since".
     since = datetime.datetime.fromtimestamp(company.get("since", 0), datetime.UTC)
-    noted = SignInAttempt.objects.filter(key__in=make_keys(names), since__gte=since)
-    return noted.exists()
+    rows = SignInAttempt.objects.filter(key__in=make_keys(names), since__gte=since)
+    return rows.exists()
 
 
 def make_keys(names: Collection[str]) -> list[str]:

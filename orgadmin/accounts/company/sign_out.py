@@ -24,7 +24,7 @@ from django.views.decorators.http import require_POST, require_safe
 from orgadmin.accounts import round_trips
 from orgadmin.accounts.company import openid
 from orgadmin.accounts.company.refusal_reasons import SignInRefused
-from orgadmin.accounts.company.sessions import open_id_token
+from orgadmin.accounts.company.sessions import decrypt_id_token
 from orgadmin.accounts.providers import find_provider
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
         "logout_uri": back,
         "state": key,
     }
-    id_token = open_id_token(company["id_token"])
+    id_token = decrypt_id_token(company["id_token"])
     if id_token:
         parameters["id_token_hint"] = id_token
     separator = "&" if "?" in endpoint else "?"

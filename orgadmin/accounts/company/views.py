@@ -40,9 +40,9 @@ from orgadmin.accounts.company.log import log_refusal, log_success
 from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Step, at
 from orgadmin.accounts.company.sessions import (
     CompanySession,
+    encrypt_id_token,
     hash_sid,
     hash_subject,
-    seal_id_token,
 )
 from orgadmin.accounts.invited_people import accept_with_company_account
 from orgadmin.accounts.own_pages import find_home
@@ -215,7 +215,7 @@ def fetch_identity(
         provider=provider.id,
         subject=subject,
         sid=hash_sid(server, person.session_id),
-        id_token=seal_id_token(tokens.id_token),
+        id_token=encrypt_id_token(tokens.id_token),
         can_sign_out=bool(configuration.end_session_endpoint),
         since=time.time(),
     )

@@ -37,8 +37,8 @@ class Command(EscapedCommand):
             "--until",
             metavar="DATE",
             type=date.fromisoformat,
-            help="let the role end at the end of this day, such as 2026-12-31, in the"
-            " site's time zone; without it, a role that the person has keeps its end",
+            help="the last day of the role, such as 2026-12-31, in the site's time"
+            " zone; without it, the end of a role that the person has does not change",
         )
         parser.add_argument(
             "--reason", default="", help="the reason to record in the membership log"
@@ -90,14 +90,14 @@ class Command(EscapedCommand):
 
 
 def read_end(until: date | None, role: str) -> MembershipEnd | None:
-    """Return the end that the role is to have, or None to keep the one that it has.
+    """Return the new end of the role, or None if the end does not change.
 
-    Raises `CommandError` if there is no role that could end, or no such day.
+    Raises `CommandError` if the role is NO_ROLE, or if the day is too late.
     """
     if until is None:
         return None
     if role == NO_ROLE:
-        raise CommandError("Leave out --until, or choose a role that is to end.")
+        raise CommandError("Remove --until, or choose a role other than “none”.")
     try:
         return MembershipEnd(find_start_of_next_day(until))
     except OverflowError as error:
@@ -105,7 +105,7 @@ def read_end(until: date | None, role: str) -> MembershipEnd | None:
 
 
 def describe(change: RoleChange, *, changed: bool) -> str:
-    """Return a sentence that says what changed, or why nothing did."""
+    """Return a sentence that says what changed, or why nothing changed."""
     user = change.user
     organization = change.organization
     if change.role is None:

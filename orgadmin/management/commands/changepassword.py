@@ -7,7 +7,7 @@ from orgadmin.models.user import CredentialsChanged
 
 
 class Command(changepassword.Command):
-    """Django's command, which explains why a password could not be saved."""
+    """Django's command, with an error message if the account changes meanwhile."""
 
     def handle(self, *args: Any, **options: Any) -> str:
         try:

@@ -20,10 +20,10 @@ USERNAME_IS_EMAIL = (
 
 
 class SuperuserModel:
-    """Stands in for the user model, and makes users that are superusers.
+    """Replaces the user model, and creates instances that are superusers.
 
-    Django validates the password with a user that has no flags. The validators must
-    know that it is for a superuser.
+    Django validates the password with an instance that is not a superuser. The
+    validators need to know that the password is for a superuser.
     """
 
     def __call__(self, **values: Any) -> User:
@@ -39,7 +39,7 @@ def is_taken(email: str) -> bool:
 
 
 class Command(createsuperuser.Command):
-    """Django's command, with our rules for passwords and email addresses."""
+    """Django's command, with this site's rules for passwords and email addresses."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,7 +59,7 @@ class Command(createsuperuser.Command):
     def get_input_data(
         self, field: Any, message: str, default: str | None = None
     ) -> Any:
-        """Ask for a value. Asks again, by returning None, for a taken address."""
+        """Ask for a value. Returns None for a taken address: then Django asks again."""
         value = super().get_input_data(field, message, default)
         if field.name == "email" and value and is_taken(value):
             self.stderr.write(f"Error: {EMAIL_TAKEN % value}")
@@ -69,9 +69,10 @@ class Command(createsuperuser.Command):
     def _validate_username(
         self, username: str, verbose_field_name: str, database: str
     ) -> str | None:
-        """Return why a username cannot be used, or None.
+        """Return an error if the username cannot be used, or None.
 
-        Django looks it up in any case, with `PeopleManager.get_by_natural_key()`.
+        Django checks with `PeopleManager.get_by_natural_key()`, which ignores case,
+        whether the username is taken. This also checks email addresses.
         """
         error = super()._validate_username(username, verbose_field_name, database)
         if error is None and "@" in username and is_taken(username):
@@ -79,7 +80,7 @@ class Command(createsuperuser.Command):
         return error
 
     def _validate(self, password: str, options: dict[str, Any]) -> None:
-        """Check the password of the environment, which Django accepts unchecked."""
+        """Validate a password from the environment, which Django does not validate."""
         values = {}
         for name in ("username", "email"):
             default = os.environ.get(f"DJANGO_SUPERUSER_{name.upper()}", "")

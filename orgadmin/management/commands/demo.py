@@ -15,7 +15,7 @@ class Command(EscapedCommand):
         parser.add_argument(
             "--new-passwords",
             action="store_true",
-            help="give the accounts of the demo new passwords, and print these",
+            help="set new passwords for the accounts of the demo, and print them",
         )
 
     def handle(self, **options):
@@ -25,7 +25,7 @@ class Command(EscapedCommand):
                 " changed."
             )
         with demo.without_mail():
-            passwords = self._find_passwords(options["new_passwords"])
+            passwords = self._load(replaces_passwords=options["new_passwords"])
         self.stdout.write()
         if not passwords:
             self.stdout.write(
@@ -42,8 +42,8 @@ class Command(EscapedCommand):
                     f"   {account.description}"
                 )
 
-    def _find_passwords(self, wants_new):
-        """Load the demo if necessary. Returns the passwords that are new."""
+    def _load(self, *, replaces_passwords):
+        """Load the demo if necessary, and return the new passwords by username."""
         try:
             is_loaded = demo.is_loaded()
         except demo.NotADemo as error:
@@ -54,4 +54,4 @@ class Command(EscapedCommand):
             ) from error
         if not is_loaded:
             return demo.load_demo()
-        return demo.replace_passwords() if wants_new else {}
+        return demo.replace_passwords() if replaces_passwords else {}

@@ -24,10 +24,11 @@ from orgadmin.records.doctor.name_check import CLASH, examine_names
 from orgadmin.records.doctor.role_holder_check import examine_role_holders
 from orgadmin.records.encryption import examine_second_factors
 
-# How many issues of each kind are printed. The others are only counted.
-SHOWN = 20
+# The number of issues of each kind that are printed. Further issues are only counted.
+MAX_SHOWN = 20
 
-# The sequences are raised first, because `examine_organizations` may create groups.
+# `examine_keys` comes first, because it repairs sequences, and `examine_organizations`
+# may create groups, which get keys from these sequences.
 EXAMINATIONS = (
     examine_keys,
     examine_organizations,
@@ -40,7 +41,7 @@ EXAMINATIONS = (
     examine_mapped_roles,
 )
 
-# What to do about errors that the command cannot repair, by their kind
+# {kind of an error that the command cannot repair: what to do}
 REMEDIES = {
     ERROR: (
         "A broken audit log cannot be repaired. Someone has changed the database:"
@@ -57,7 +58,7 @@ REMEDIES = {
         "Open “Unsent emails” as a superuser, and send the mail again or discard it"
         " (see docs/operations.md)."
     ),
-    # Both those that have ended and those that have not
+    # For roles that have ended as well as for roles that have not.
     OTHER_GROUP: (
         "Take these people out of the group, or clear “ends_at” in the table"
         " orgadmin_user_groups (see docs/operations.md)."
@@ -115,13 +116,13 @@ class Command(EscapedCommand):
             if level == "error" and issue.is_repairable:
                 can_repair = True
             levels[level][issue.kind] += 1
-            if levels[level][issue.kind] <= SHOWN:
+            if levels[level][issue.kind] <= MAX_SHOWN:
                 self._print_issue(level, issue)
         self._print_totals(levels, fix=fix)
         if levels["repaired"]:
             record_repairs(levels["repaired"])
         errors = levels["error"]
-        remember_run(errors)
+        store_run(errors)
         self.stdout.write(describe_end())
         if settings.OIDC_PROVIDERS:
             self.stdout.write("To test company sign-in, run “doctor --providers”.")
@@ -138,13 +139,16 @@ class Command(EscapedCommand):
         self._print_total(levels["note"], "note")
 
     def _examine_providers(self) -> None:
-        """Print what is found about each provider. Raises an error if one is broken."""
+        """Print the findings about each provider.
+
+        Raises `SystemExit` if there is an error.
+        """
         if not settings.OIDC_PROVIDERS:
             self.stdout.write("The settings have no OpenID provider.")
         self._print_findings(examine_providers())
 
     def _print_findings(self, findings: Iterable[Finding]) -> None:
-        """Print what was found. Raises `SystemExit` if there is an error."""
+        """Print the findings. Raises `SystemExit` if there is an error."""
         errors = 0
         for finding in findings:
             self.stdout.write(f"{finding.level}: {finding.check}: {finding.text}")
@@ -172,7 +176,7 @@ class Command(EscapedCommand):
 
 
 def choose_level(issue: Issue, *, fix: bool) -> str:
-    """Return "note", "error", or "repaired" for an error that is one no longer."""
+    """Return "note", "error", or "repaired" for an error that was repaired."""
     if not issue.is_error:
         return "note"
     if fix and issue.is_repairable:
@@ -181,9 +185,9 @@ def choose_level(issue: Issue, *, fix: bool) -> str:
 
 
 def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
-    """Return what to do about the errors that remain, in lines.
+    """Return lines that say what to do about the remaining errors.
 
-    With `can_repair`, the command can repair at least one of them.
+    `can_repair` is true if the command can repair at least one of these errors.
     """
     lines = []
     if can_repair:
@@ -192,8 +196,8 @@ def list_remedies(errors: Counter[str], *, can_repair: bool) -> list[str]:
     return lines
 
 
-def remember_run(errors: Counter[str]) -> None:
-    """Keep the number of errors that remain, for the home page of superusers."""
+def store_run(errors: Counter[str]) -> None:
+    """Store the number of remaining errors, for the home page of superusers."""
     values = {"at": timezone.now(), "errors": dict(errors)}
     DoctorRun.objects.update_or_create(pk=1, defaults=values)
 

@@ -72,4 +72,4 @@ class Command(EscapedCommand):
     def _confirm(self, username: str) -> None:
         answer = input("This cannot be undone. Enter the username to erase it: ")
         if answer != username:
-            raise CommandError("The username is a different one. Nothing was changed.")
+            raise CommandError("The username does not match. Nothing was changed.")

@@ -30,35 +30,41 @@ from orgadmin.records.imports.problems import (
 )
 from orgadmin.records.imports.text_encoding import ENCODINGS, find_by_name
 
-# In a log, progress is reported each time this many lines were read. On a terminal, it
-# is reported after each batch.
+# On a terminal, progress is reported after each batch. In a log, it is reported each
+# time this many lines were read.
 LINES_BETWEEN_REPORTS = 100_000
 
-# How many problems are printed. Someone who has read so many knows what to do.
+# The number of problems that are printed. More would not help anyone.
 MAX_PROBLEMS = 500
 
 
 def open_file(file: str | Path) -> AbstractContextManager[BinaryIO]:
-    """Open a file, or standard input: the service's user cannot open root's files."""
+    """Open a file, or standard input if `file` is "-".
+
+    Standard input allows root to import a file that the service's user cannot open.
+    """
     if str(file) == "-":
         return io.BytesIO(sys.stdin.buffer.read())
     if Path(file).is_fifo():
-        # A pipe can be read once, and an import reads its file several times.
+        # A pipe can only be read once, but an import reads its file several times.
         return io.BytesIO(Path(file).read_bytes())
     return open(file, "rb")
 
 
 class ImportCommand(EscapedCommand):
-    """What the commands that import a file have in common."""
+    """The base class of the commands that import a file."""
 
-    # What the column is about that each file must have
+    # The columns that each file must have, for the help text.
     required = ""
 
     def import_file(self, stream: BinaryIO, **settings: Any) -> ImportReport:
         raise NotImplementedError
 
     def print_result(self, report: ImportReport, would_be: str) -> None:
-        """Print what was imported, in numbers."""
+        """Print the numbers of imported rows.
+
+        `would_be` is "would be " in a dry run, and "" otherwise.
+        """
         raise NotImplementedError
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -87,7 +93,7 @@ class ImportCommand(EscapedCommand):
         parser.add_argument(
             "--accept-warnings",
             action="store_true",
-            help="import rows with warnings, too, such as damaged numbers",
+            help="also import rows with warnings, such as damaged numbers",
         )
         parser.add_argument(
             "--partial",
@@ -98,7 +104,7 @@ class ImportCommand(EscapedCommand):
         self._add_reading_arguments(parser)
 
     def _add_reading_arguments(self, parser: CommandParser) -> None:
-        """Add the arguments that say how the file is read."""
+        """Add the arguments that control how the file is read."""
         parser.add_argument(
             "--encoding",
             metavar="NAME",
@@ -120,12 +126,12 @@ class ImportCommand(EscapedCommand):
         parser.add_argument(
             "--match",
             choices=["name"],
-            help="let rows without a key mean the organization with their name",
+            help="use the organization with the same name for rows without a key",
         )
         parser.add_argument(
             "--keep-totals",
             action="store_true",
-            help="import rows that look like totals or repeated headers, too",
+            help="also import rows that look like totals or repeated headers",
         )
 
     def handle(
@@ -198,7 +204,7 @@ class ImportCommand(EscapedCommand):
             raise
 
     def _write_rest(self, report: ImportReport, path: str) -> None:
-        """Write the rows that were left out to a file, if there are any."""
+        """Write the rows with problems to a file, if there are any."""
         if not report.rejected:
             return
         rows = list_rejected(report.titles, (row.describe() for row in report.rejected))
@@ -214,7 +220,7 @@ class ImportCommand(EscapedCommand):
 
     def _print_progress(self, lines: int) -> None:
         if self.stderr.isatty():
-            # Each number overwrites the previous one.
+            # The carriage return makes the next number overwrite this one.
             self.stderr.write(f"{lines:,} lines read", ending="\r")
         elif lines % LINES_BETWEEN_REPORTS < BATCH:
             self.stderr.write(f"{lines:,} lines read")
@@ -222,7 +228,7 @@ class ImportCommand(EscapedCommand):
     def _print_row(self, row: RowPreview) -> None:
         title = row.title
         if row.organization.pk is not None:
-            # A dry run creates no organizations.
+            # In a dry run, new organizations have no ID.
             title += f" (ID {row.organization.pk})"
         effects = "; ".join(row.effects)
         self.stdout.write(f"line {row.line}: {title}: {effects}")
@@ -277,8 +283,8 @@ class Command(ImportCommand):
             default=[],
             type=parse_target,
             metavar="LINE=ID",
-            help="let a line without a key change the organization with this ID, such"
-            " as a possible duplicate of a dry run; repeat it for more lines",
+            help="change the organization with this ID from a line without a key, for"
+            " example if a dry run reports a possible duplicate; can be repeated",
         )
         parser.add_argument(
             "--clear-blank",
@@ -314,7 +320,7 @@ class Command(ImportCommand):
 
 
 def read_options(options: dict[str, Any]) -> ImportOptions:
-    """Return the choices that the arguments make. Raises `CommandError`."""
+    """Return the options of the import from the arguments. Raises `CommandError`."""
     encoding = None
     if options["encoding"] is not None:
         encoding = find_by_name(options["encoding"])
@@ -341,7 +347,7 @@ def read_options(options: dict[str, Any]) -> ImportOptions:
 
 
 def parse_target(text: str) -> tuple[str, int]:
-    """Return a line, as text, and the ID of the organization that it changes."""
+    """Return the line number, as text, and the ID of the organization to change."""
     line, separator, pk = text.partition("=")
     if not separator or not line.isdecimal() or not pk.isdecimal():
         raise ArgumentTypeError("write a line and an ID, such as 12=345")
@@ -349,7 +355,7 @@ def parse_target(text: str) -> tuple[str, int]:
 
 
 def describe_warnings(count: int) -> str:
-    """Return the last line of an import that only warnings have refused."""
+    """Return the last line of output if an import was refused because of warnings."""
     warnings = "the warning" if count == 1 else f"the {count:,} warnings"
     return (
         f"Nothing was imported. Look at {warnings} above. To import these rows as they"
@@ -358,7 +364,7 @@ def describe_warnings(count: int) -> str:
 
 
 def describe_refusal(problems: Sequence[ImportProblem]) -> str:
-    """Return the last line of a refused import, in English like all commands."""
+    """Return the last line of output if an import was refused because of problems."""
     if len(problems) == 1:
         return "Nothing was imported. Fix the problem above and try again."
     return (

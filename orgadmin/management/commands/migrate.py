@@ -1,4 +1,4 @@
-"""Run migrations, and try again if a statement gave way to other transactions."""
+"""Run migrations, and try again if other transactions were in the way."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# The migrations of libraries contain operations that cause this warning, but their
-# tables are still empty then. tests/test_migration_rules.py checks our own migrations.
+# Migrations of libraries contain operations that cause this warning. They are safe,
+# because the tables are still empty at that point. tests/test_migration_rules.py checks
+# our own migrations.
 warnings.filterwarnings("ignore", ".*is unsafe operation")
 
-# Each wait is a second longer than the previous one. Together, the waits take seven
-# minutes, which is longer than most vacuums.
+# The wait after each attempt is a second longer than the previous wait. Together, the
+# waits take seven minutes, which is longer than most vacuums.
 ATTEMPTS = 30
 
-# The reasons for which a statement can give way, by PostgreSQL's SQLSTATE.
-REASONS = {
+# The reasons to try again, by the SQLSTATE of PostgreSQL's error.
+REASONS_BY_SQLSTATE = {
     "55P03": "a lock was not free",
     "57014": "a statement took too long",
     "40P01": "there was a deadlock",
@@ -31,8 +32,8 @@ class Command(migrate.Command):
     def handle(self, *args, **options):
         """Run migrations, in up to ATTEMPTS attempts.
 
-        No statement waits long for a lock, because all later statements would have to
-        wait, too. Each attempt skips what an earlier attempt has done.
+        Statements do not wait long for a lock, because other transactions would have to
+        wait behind them. Each attempt skips what an earlier attempt has done.
         """
         with keep_sequences(connections[options["database"]]):
             return self._try_repeatedly(*args, **options)
@@ -46,20 +47,20 @@ class Command(migrate.Command):
                 if reason is None or attempt == ATTEMPTS:
                     raise
                 self.stdout.write(
-                    f"\n  Gave way because {reason} ({attempt} of {ATTEMPTS})."
+                    f"\n  Attempt {attempt} of {ATTEMPTS} failed because {reason}."
                     " Trying again."
                 )
-                # A new connection does not have the timeouts that were set on this one.
+                # Close the connection to get rid of the timeouts that were set on it.
                 connections[options["database"]].close()
                 time.sleep(attempt)
 
 
 @contextmanager
 def keep_sequences(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Have SQLite's sequences continue after the keys that they have issued.
+    """Restore SQLite's sequences after the block, so that no key is used twice.
 
-    On SQLite, many migrations copy a table. The copy would continue after the highest
-    key that is left, and issue those of deleted rows again.
+    On SQLite, many migrations copy a table. The sequence of the copy would continue
+    after the highest existing key, and use keys of deleted rows again.
     """
     if connection.vendor != "sqlite":
         yield
@@ -75,7 +76,7 @@ def keep_sequences(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def read_sequences(connection: BaseDatabaseWrapper) -> dict[str, int]:
-    """Return {table: the last key that SQLite has issued}."""
+    """Return {table: the last key that SQLite has used}."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM sqlite_master WHERE name = 'sqlite_sequence'")
         if cursor.fetchone() is None:
@@ -85,5 +86,5 @@ def read_sequences(connection: BaseDatabaseWrapper) -> dict[str, int]:
 
 
 def find_reason(error: OperationalError) -> str | None:
-    """Return why a statement gave way, or None if it failed for another reason."""
-    return REASONS.get(getattr(error.__cause__, "sqlstate", None))
+    """Return the reason to try again after an error, or None if this cannot help."""
+    return REASONS_BY_SQLSTATE.get(getattr(error.__cause__, "sqlstate", None))

@@ -11,15 +11,16 @@ TEXT = """\
     journalctl -u {unit} -n 30
     orgadmin doctor --deploy
 
-docs/troubleshooting.md says what to do. A mail about this unit is sent once in four
-hours at most.
+docs/troubleshooting.md says what to do. Emails about this unit are sent at most once
+every four hours.
 """
 
 
 class Command(EscapedCommand):
     help = (
-        "Tell FAILURE_EMAIL that a systemd unit has failed. The mail is sent at once,"
-        " without the database and the worker, because these may be what has failed."
+        "Notify FAILURE_EMAIL that a systemd unit has failed. The email is sent"
+        " immediately, without the database and the worker, because these may have"
+        " failed."
     )
     requires_system_checks: list[str] = []
 

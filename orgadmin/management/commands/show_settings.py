@@ -4,10 +4,10 @@ from orgadmin.management.settings_table import list_settings, list_unknown_varia
 
 class Command(EscapedCommand):
     help = (
-        "Print the settings that are in force, and where each of them comes from."
-        " Secrets are hidden."
+        "Print the settings that apply, and where each of them comes from. Secrets are"
+        " hidden."
     )
-    # It must also help when something is wrong.
+    # The command must work even if the settings are wrong.
     requires_system_checks: list[str] = []
 
     def handle(self, **options):

@@ -1,7 +1,7 @@
 """Print SQL that resets sequences, but never to an ID that has been used.
 
-Django's command would continue after the highest ID that is left in each table. The
-logs may remember higher ones, of rows that were deleted.
+Django's command would continue after the highest existing ID of each table. The logs
+may contain higher IDs, of rows that were deleted.
 """
 
 from django.core.management.commands import sqlsequencereset

@@ -9,8 +9,9 @@ from orgadmin.people.worker import Worker
 
 class Command(EscapedCommand):
     help = (
-        "Send the mail in the outbox, until the command is stopped. It finishes the"
-        " message that it is sending. Any number of workers can run."
+        "Send the mail in the outbox until the command is stopped. When it is stopped,"
+        " it finishes the current message first. Several workers can run at the same"
+        " time."
     )
 
     def add_arguments(self, parser):
@@ -23,7 +24,7 @@ class Command(EscapedCommand):
     def handle(self, *, once: bool, **options):
         if not is_queued():
             raise CommandError(
-                "There is nothing to do: with DEBUG, mail is sent at once."
+                "There is nothing to do: with DEBUG, mail is sent immediately."
             )
         worker = Worker()
         signal.signal(signal.SIGTERM, worker.stop)
