@@ -683,7 +683,7 @@ class JobTests(BulkMixin, TestCase):
 
     def setUp(self):
         super().setUp()
-        patch = mock.patch.object(bulk_jobs, "AT_ONCE", 1)
+        patch = mock.patch.object(bulk_jobs, "MAX_ROLES_AT_ONCE", 1)
         patch.start()
         self.addCleanup(patch.stop)
 

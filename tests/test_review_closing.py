@@ -271,7 +271,10 @@ class CancellingTests(ReviewTestCase):
             review_schedule.close_archived,
             review_due.close_unconfirmed,
         ):
-            with mock.patch.object(review_due, "MAX_TURN", 0), transaction.atomic():
+            with (
+                mock.patch.object(review_due, "MAX_WORK_TIME", 0),
+                transaction.atomic(),
+            ):
                 close(review)
         review_due.close_other_paths(staff.pk)
         self.assertFalse(ReviewDecision.objects.exists())

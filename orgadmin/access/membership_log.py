@@ -91,7 +91,7 @@ REPLACED_ROLE = RawSQL(
 class MembershipChange:
     """The content of one row of the log.
 
-    Keys and names are plain values instead of foreign keys, because the log keeps its
+    IDs and names are plain values instead of foreign keys, because the log keeps its
     rows when people and organizations are deleted.
     """
 
@@ -243,7 +243,7 @@ def write_changes(
     """
     written = list(changes)
     source = source or make_source(current_means.get())
-    _write(written, actor, reason, source)
+    _write(written, actor=actor, reason=reason, source=source)
     # Invitations are revoked here because every change of a role calls this function.
     Invitation = apps.get_model("orgadmin", "Invitation")
     Invitation.objects.revoke_outdated(written, actor=actor)
@@ -251,11 +251,11 @@ def write_changes(
 
 def write_planned_ends(changes: Iterable[MembershipChange]) -> None:
     """Log memberships that have expired, without an author."""
-    _write(changes, None, ENDED_AS_PLANNED, "")
+    _write(changes, actor=None, reason=ENDED_AS_PLANNED, source="")
 
 
 def _write(
-    changes: Iterable[MembershipChange], actor: User | None, reason: str, source: str
+    changes: Iterable[MembershipChange], *, actor: User | None, reason: str, source: str
 ) -> None:
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [

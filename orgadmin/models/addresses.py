@@ -19,8 +19,8 @@ USERNAME_FOLD_LENGTH = 255
 # A username can have 150 characters. This leaves room to append a number.
 BASE_LENGTH = 140
 
-WIDTHS = ("<wide>", "<narrow>")
-ENCODED = "xn--"  # begins a part of a domain that contains non-ASCII characters
+WIDTH_TAGS = ("<wide>", "<narrow>")
+ASCII_PREFIX = "xn--"  # begins a part of a domain that contains non-ASCII characters
 
 
 def fold_username(username: str) -> str:
@@ -62,7 +62,7 @@ def list_spellings(email: str) -> list[str]:
     """
     folded = fold_email(email)
     name, at, domain = folded.rpartition("@")
-    if ENCODED not in domain:
+    if ASCII_PREFIX not in domain:
         return [folded]
     try:
         readable = idna.decode(domain)
@@ -105,7 +105,7 @@ def replace_widths(text: str) -> str:
         return text
     characters = []
     for character in text:
-        if unicodedata.decomposition(character).startswith(WIDTHS):
+        if unicodedata.decomposition(character).startswith(WIDTH_TAGS):
             character = unicodedata.normalize("NFKC", character)
         characters.append(character)
     return "".join(characters)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization, User
 
 # The fields of an organization that are not part of its history.
-UNTRACKED = [
+UNTRACKED_FIELDS = [
     "search_text",
     "name_key",
     "sort_name",

@@ -30,7 +30,7 @@ from orgadmin.models.fields import (
     SearchTextField,
     SortTextField,
 )
-from orgadmin.models.history import UNTRACKED, AuthorValues, OrganizationRecords
+from orgadmin.models.history import UNTRACKED_FIELDS, AuthorValues, OrganizationRecords
 from orgadmin.models.mixins import DeletedThroughQuerySet
 from orgadmin.models.organization_queryset import (
     OrganizationQuerySet,
@@ -137,7 +137,7 @@ class Organization(DeletedThroughQuerySet):
     objects = OrganizationQuerySet.as_manager()
     history = OrganizationRecords(
         bases=[AuthorValues],
-        excluded_fields=UNTRACKED,
+        excluded_fields=UNTRACKED_FIELDS,
         no_db_index="reference",
         history_id_field=models.BigAutoField(),
     )

@@ -51,7 +51,7 @@ class ReviewAnswer(models.TextChoices):
 
 
 # After these answers, the person keeps access because someone confirmed it.
-CONFIRMING = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
+CONFIRMING_ANSWERS = [ReviewAnswer.CONFIRMED, ReviewAnswer.CHANGED]
 
 
 class ReviewItemQuerySet(AppendOnlyQuerySet):
@@ -64,7 +64,9 @@ class ReviewItemQuerySet(AppendOnlyQuerySet):
         """Return the items whose last decision confirmed the access."""
         later = LaterDecision.objects.filter(item=OuterRef("pk")).order_by("-number")
         answer = Coalesce(Subquery(later.values("answer")[:1]), "decision__answer")
-        return self.annotate(last_answer=answer).filter(last_answer__in=CONFIRMING)
+        return self.annotate(last_answer=answer).filter(
+            last_answer__in=CONFIRMING_ANSWERS
+        )
 
 
 class ReviewItem(AppendOnly):

@@ -11,7 +11,7 @@ from django.utils import timezone
 LIFETIME = timedelta(days=1)
 
 # The maximum number of expired rows that are deleted when a form is submitted.
-DELETED_AT_ONCE = 100
+MAX_DELETED_AT_ONCE = 100
 
 
 class SentFormQuerySet(models.QuerySet["SentForm"]):
@@ -33,7 +33,7 @@ class SentFormQuerySet(models.QuerySet["SentForm"]):
         # Skips rows that another transaction is deleting.
         expired = self.filter(sent_at__lte=timezone.now() - LIFETIME)
         unlocked = expired.select_for_update(skip_locked=True)
-        keys = list(unlocked.values_list("pk", flat=True)[:DELETED_AT_ONCE])
+        keys = list(unlocked.values_list("pk", flat=True)[:MAX_DELETED_AT_ONCE])
         if keys:
             self.filter(pk__in=keys).delete()
 

@@ -229,7 +229,7 @@ class UserQuerySet(models.QuerySet["User"]):
         return choose_by_username(self.filter(has_username(username)), username)
 
     def find_for_sign_in(self, text: str) -> list[User]:
-        """Return the users whom a username or email address at sign-in can mean.
+        """Return the users that a username or email address at sign-in can mean.
 
         If the text is an email address, the user who has this address comes first, and
         the user who has it as their username second. Always runs one query.

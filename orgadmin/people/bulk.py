@@ -78,7 +78,7 @@ class PlannedRole:
 
     def make_change(self) -> RoleChange:
         if self.after is None:
-            return RoleChange(self.user, self.organization, None)
+            return RoleChange(self.user, self.organization, role=None)
         end = MembershipEnd(self.after.ends_at)
         return RoleChange(self.user, self.organization, self.after.role, end=end)
 
@@ -419,14 +419,15 @@ def choose_better(before: HeldRole | None, given: HeldRole) -> HeldRole:
 
 
 def end_role(row: Holding) -> PlannedRole:
-    return PlannedRole(row.user, row.organization, row.held, None)
+    """Plan that a role ends now."""
+    return PlannedRole(row.user, row.organization, before=row.held, after=None)
 
 
 def limit_role(row: Holding, ends_at: datetime) -> PlannedRole:
     """Plan that a role ends at `ends_at`, unless it ends earlier."""
     limited = HeldRole(row.held.role, ends_at)
     after = limited if row.held.lasts_longer_than(limited) else row.held
-    return PlannedRole(row.user, row.organization, row.held, after)
+    return PlannedRole(row.user, row.organization, before=row.held, after=after)
 
 
 def get_stored_users(users: Iterable[User], stored: Mapping[int, User]) -> list[User]:

@@ -38,7 +38,7 @@ from orgadmin.people.membership import EndInThePast
 from orgadmin.people.succession import SuccessionRefused
 
 # Bulk changes of more roles than this are made by a worker.
-AT_ONCE = 2_000
+MAX_ROLES_AT_ONCE = 2_000
 
 REFUSALS = (
     EndInThePast,

@@ -84,8 +84,8 @@ def is_usable(link: SocialAccount) -> bool:
 def list_refused_people(user: User) -> list[RefusedPerson]:
     """Return the people who were refused because of the user's links, newest first.
 
-    Reads only the newest MAX_READ refusals in the audit log. Leaves out people who have
-    an account by now. Runs three queries.
+    Reads only the newest MAX_READ refusals in the audit log. Leaves out people who now
+    have an account. Runs three queries.
     """
     links = {
         link.provider: link

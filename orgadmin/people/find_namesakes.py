@@ -11,7 +11,14 @@ from orgadmin.models import Organization, User
 from orgadmin.models.naming import mark_namesakes
 
 # The fields from which a person's label is made, and those that decide who can see it.
-NAMED_BY = ("username", "first_name", "last_name", "email", "is_staff", "is_superuser")
+LABEL_FIELDS = (
+    "username",
+    "first_name",
+    "last_name",
+    "email",
+    "is_staff",
+    "is_superuser",
+)
 
 # The members of groups who are among the given users, or who have the same full name as
 # one of them, ignoring case. The database compares only names of members, not of all
@@ -67,7 +74,7 @@ def read_members(group_ids: Collection[int], known: Collection[int]) -> list[Any
     Each has the attribute `group_id`.
     """
     statement = MEMBERS.format(
-        columns=", ".join(f"member.{name}" for name in NAMED_BY),
+        columns=", ".join(f"member.{name}" for name in LABEL_FIELDS),
         groups=placeholders(group_ids),
         users=placeholders(known),
         not_ended=not_ended(),

@@ -90,6 +90,7 @@ def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candid
 
 
 def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
+    """Return what a name means: a reference, a name or an ID."""
     meanings = [*candidates.by_name.get(fold(name), [])]
     if name in candidates.by_reference:
         meanings.append(candidates.by_reference[name])
@@ -101,10 +102,10 @@ def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
         meanings.append(candidates.by_pk[number])
     found = tuple(dict.fromkeys(meanings))
     if len(found) == 1:
-        return OrganizationNaming(name, found[0], found)
+        return OrganizationNaming(name, organization=found[0], candidates=found)
     if not found:
         found = tuple(candidates.by_look.get(make_key(name), []))
-    return OrganizationNaming(name, None, found)
+    return OrganizationNaming(name, candidates=found)
 
 
 def read_number(name: str) -> int | None:

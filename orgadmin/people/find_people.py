@@ -1,4 +1,4 @@
-"""Finds the people whom someone has named to add them to an organization."""
+"""Finds the people that someone has named, to add them to an organization."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_address(name: str) -> bool:
 
 
 def find_named(names: Sequence[str], *, actor: User) -> NamedPeople:
-    """Return what the names mean, limited to people whom the actor can name.
+    """Return what the names mean, limited to people that the actor can name.
 
     Superusers can name everyone, by username, by ID such as "#17", or by a verified
     email address. Other people can only name members of the organizations that they
@@ -92,7 +92,7 @@ def find_users_by_verified_email(emails: Collection[str]) -> dict[str, User]:
 
 
 def find_candidates(usernames: Collection[str], *, actor: User) -> list[User]:
-    """Return the users whom the actor may mean by the names. Runs one query."""
+    """Return the users that the actor may mean by the names. Runs one query."""
     if not usernames:
         return []
     condition = Q()
@@ -198,8 +198,8 @@ def choose_meaning(name: str, named: Collection[User], owner: User | None) -> Na
     meanings = [user for user in (owner, namesake, with_key) if user is not None]
     candidates = tuple(dict.fromkeys(meanings))
     if len(candidates) != 1:
-        return Naming(name, None, candidates)
+        return Naming(name, candidates=candidates)
     is_confirmed = owner is not None and owner.has_verified_email
     if is_address(name) and not is_confirmed:
-        return Naming(name, None, candidates)
-    return Naming(name, candidates[0], candidates)
+        return Naming(name, candidates=candidates)
+    return Naming(name, user=candidates[0], candidates=candidates)

@@ -28,7 +28,7 @@ PAUSE = timedelta(hours=1)
 LINK_LIFETIME = timedelta(hours=2)
 
 # The kinds of attempts of which the link gives more. Most other kinds need a session.
-KINDS = ("sign-in", "code")
+KINDS_WITH_LINK = ("sign-in", "code")
 
 
 def count_mail(event: AuditEvent, user: User) -> bool:
@@ -45,7 +45,7 @@ def count_mail(event: AuditEvent, user: User) -> bool:
 def has_link(event: AuditEvent, user: User) -> bool:
     """Return whether the email to a user about an event contains a link."""
     kind = event.details.get("kind")
-    if event.event != SecurityEvent.LOCKED_OUT or kind not in KINDS:
+    if event.event != SecurityEvent.LOCKED_OUT or kind not in KINDS_WITH_LINK:
         return False
     # People without a password also enter codes, after signing in with a company
     # account.

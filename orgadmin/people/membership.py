@@ -253,10 +253,9 @@ def _plan_changes(wanted: Iterable[RoleChange]) -> _Plan:
 def _find_memberships(
     changes: Iterable[RoleChange],
 ) -> dict[tuple[int, int], Membership]:
-    """Return {(user ID, group ID): membership} of users in role groups.
+    """Return {(user ID, group ID): membership} for the users and organizations.
 
-    Returns the memberships of the users of these changes in their organizations,
-    including expired ones. Each has the attribute `has_ended`.
+    Includes expired memberships. Each has the attribute `has_ended`.
     """
     user_ids = {change.user.pk for change in changes}
     group_ids: set[int | None] = set()

@@ -68,7 +68,7 @@ def offboard_all(
     keep_a_superuser(locked, using="default")
     changes += change_roles(
         [
-            RoleChange(row.user, row.organization, None)
+            RoleChange(row.user, row.organization, role=None)
             for row in list_all_roles(locked)
         ],
         actor=actor,

@@ -1,4 +1,4 @@
-"""The current access of the people in a review, which may have changed meanwhile."""
+"""The current access of the people in a review, which may differ from its items."""
 
 from __future__ import annotations
 

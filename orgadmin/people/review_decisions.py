@@ -147,8 +147,8 @@ def lock_items(
 def lock_people(items: Iterable[ReviewItem], actor: User) -> User:
     """Lock the people of these items and the actor, and return the actor as stored.
 
-    The actor may have lost permissions after the instance was loaded. Until this
-    transaction ends, they cannot lose any more.
+    The actor may have lost permissions after the instance was loaded. They cannot lose
+    more permissions until this transaction ends.
     """
     keys = {item.user_key for item in items if item.user_key is not None}
     people = lock(User, keys | {actor.pk})

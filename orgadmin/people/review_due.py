@@ -41,7 +41,7 @@ SECTIONS_BATCH = 100
 ITEMS_BATCH = 2_000
 
 # How long the worker closes items before it does other work.
-MAX_TURN = 20  # seconds
+MAX_WORK_TIME = 20  # seconds
 
 NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 
@@ -49,9 +49,9 @@ NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 def close_unconfirmed(review: AccessReview) -> None:
     """Close the items without a decision.
 
-    Stops after MAX_TURN. The worker continues after it has sent the waiting emails.
+    Stops after MAX_WORK_TIME. The worker continues after it has sent waiting emails.
     """
-    end = time.monotonic() + MAX_TURN
+    end = time.monotonic() + MAX_WORK_TIME
     organizations = review.sections.unanswered().exclude(organization_key=None)
     ordered = organizations.order_by("organization_key").values_list("pk", flat=True)
     while pks := list(ordered[:SECTIONS_BATCH]):
@@ -98,7 +98,7 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
         if decision.answer == ReviewAnswer.EXPIRED:
             organization = organizations[decision.item.section.organization_key or 0]
             user = User(pk=decision.item.user_key)
-            changes.append(RoleChange(user, organization, None))
+            changes.append(RoleChange(user, organization, role=None))
     change_roles(changes, reason=NOT_CONFIRMED)
 
 
@@ -187,7 +187,7 @@ def build_final_decision(
 def find_unconfirmed_admins(
     section_pks: Collection[int], group_ids: Collection[int]
 ) -> dict[int, set[int | None]]:
-    """Return {organization ID: IDs of the admins whom nobody has confirmed}.
+    """Return {organization ID: IDs of admins without a confirmed item}.
 
     Includes admins whose items other batches close, or have closed.
     """

@@ -35,7 +35,7 @@ from orgadmin.people.ends import find_day
 from orgadmin.people.membership import lock
 from orgadmin.people.review_access import choose_access, find_access
 from orgadmin.people.review_decisions import close_as_left
-from orgadmin.people.review_due import MAX_TURN, close_unconfirmed
+from orgadmin.people.review_due import MAX_WORK_TIME, close_unconfirmed
 from orgadmin.people.review_items import continue_preparing
 from orgadmin.people.review_locks import keep_review_open
 from orgadmin.people.review_mail import ask_to_review
@@ -125,9 +125,9 @@ def find_request(review: AccessReview, now: datetime) -> str:
 def send_requests(review: AccessReview) -> None:
     """Send the request that is due to all admins who have not answered.
 
-    Stops after MAX_TURN, as `close_unconfirmed()` does.
+    Stops after MAX_WORK_TIME, as `close_unconfirmed()` does.
     """
-    end = time.monotonic() + MAX_TURN
+    end = time.monotonic() + MAX_WORK_TIME
     if not review.asking:
         name = find_request(review, read_clock())
         if name == review.asked:

@@ -80,7 +80,7 @@ def hand_over(
         if pk not in organizations:
             raise SuccessionChanged
         # With an end date, the organization could soon lose its last admin again.
-        no_end = MembershipEnd(None)
+        no_end = MembershipEnd(at=None)
         changes.append(RoleChange(stored, organizations[pk], ADMIN, end=no_end))
     orphaned = {organization.pk for organization in find_orphaned_by(leavers)}
     if not successors.keys() <= orphaned:

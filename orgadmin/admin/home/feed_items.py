@@ -28,7 +28,7 @@ from orgadmin.admin.lists.rows import show_day
 from orgadmin.admin.organizations.archived import get_archived_url
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import Contact, Organization, User
-from orgadmin.people.find_namesakes import NAMED_BY, find_named_members
+from orgadmin.people.find_namesakes import LABEL_FIELDS, find_named_members
 from orgadmin.records.event_actors import name_for_superusers
 from orgadmin.records.feed.activity import (
     BEGINNING,
@@ -45,7 +45,7 @@ from orgadmin.records.history import (
     remove_details,
 )
 
-AUTHORS = User.objects.only(*NAMED_BY)
+AUTHORS = User.objects.only(*LABEL_FIELDS)
 
 TIME_HTML = '<time class="when" datetime="{}" title="{}">{}</time>'
 

@@ -291,7 +291,7 @@ class BulkPages:
             return None
         number = len(plan.changes) + len(successor_form.chosen)
         number += INVITATION_COST * len(plan.invitations)
-        if number > bulk_jobs.AT_ONCE:
+        if number > bulk_jobs.MAX_ROLES_AT_ONCE:
             return self._start_job(request, form, plan, successor_form)
         url = get_bulk_url(kind)
         with transaction.atomic():

@@ -21,7 +21,7 @@ from orgadmin.models import (
     User,
 )
 from orgadmin.models.naming import is_misleading, mark_namesakes
-from orgadmin.models.review_evidence import CONFIRMING
+from orgadmin.models.review_evidence import CONFIRMING_ANSWERS
 from orgadmin.people.membership import may_assign
 from orgadmin.people.review_access import Access, choose_access, find_access
 from orgadmin.people.review_decisions import Outcome
@@ -58,7 +58,9 @@ class ReviewRow:
 
     @property
     def can_confirm(self) -> bool:
-        is_confirmed = self.decision is not None and self.decision.answer in CONFIRMING
+        is_confirmed = (
+            self.decision is not None and self.decision.answer in CONFIRMING_ANSWERS
+        )
         return self.can_decide and not self.needs_other and not is_confirmed
 
     @property
