@@ -247,7 +247,7 @@ class AcceptTests(InvitationCase):
         page = self.client.get(link)
         self.assertContains(page, f'name="next" value="{link}"')
         credentials = {"username": "nora", "password": "secret", "next": link}
-        # They belong to no organization, and are still led to the invitation.
+        # They don't belong to an organization, but are still led to the invitation.
         self.assertRedirects(self.client.post(LOGIN, credentials), link)
         response = self.client.post(link)
         self.assertRedirects(response, self.record_url)

@@ -1,4 +1,4 @@
-"""People whose password is right, but who belong to no organization."""
+"""People whose password is right, but who don't belong to an organization."""
 
 import re
 from unittest import mock
@@ -26,7 +26,7 @@ from tests.test_matrix import simplify, walk
 
 LOGIN = "/admin/login/"
 PAGE = "/admin/no-organization/"
-NOTICE = "you belong to no organization yet"
+NOTICE = "you don't belong to an organization yet"
 EMAIL = "nora@example.com"
 
 # Pages that are the same for everyone, signed in or not.

@@ -49,7 +49,7 @@ def no_organization_view(request: HttpRequest) -> HttpResponse:
         return redirect("admin:index")
     context = {
         **admin.site.each_context(request),
-        "title": _("You belong to no organization yet"),
+        "title": _("You don't belong to an organization yet"),
         "invitations": invitations,
         "requests": list_own(user, MAX_SHOWN_REQUESTS),
     }

@@ -253,7 +253,7 @@ class NoticeTests(KeptFormCase):
         self.expect_text(notice, re.compile(r"in (2:00|1:5\d)"))
         status = page.locator("#session-end-status").and_(page.get_by_role("status"))
         expect(status).to_contain_text(
-            "Your session ends soon. You are signed out in 2 min"
+            "Your session ends soon. You will be signed out in 2 min"
         )
         # The notice does not take the focus from what someone types.
         expect(page.get_by_label("Notes:")).to_be_focused()
@@ -293,7 +293,7 @@ class NoticeTests(KeptFormCase):
         Session.objects.all().delete()
         page.clock.fast_forward(121 * 1000)
         self.expect_text(self.notice, "Your session has ended")
-        self.expect_text(self.notice, "If you save now, you are asked to sign in")
+        self.expect_text(self.notice, "If you save now, you will be asked to sign in")
         expect(page.get_by_role("button", name="Stay signed in")).to_have_count(0)
         page.get_by_role("button", name="Save", exact=True).click()
         self.send_sign_in_form(page, "ada")

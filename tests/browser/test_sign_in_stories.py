@@ -100,7 +100,7 @@ class Stories:
         create_user("zoe", email="zoe@example.com")
         self.hand.open(LOGIN)
         self.sign_in_here("zoe")
-        self.sees("You belong to no organization yet")
+        self.sees("You don't belong to an organization yet")
         self.end("no organization")
 
     def leave_form(self):

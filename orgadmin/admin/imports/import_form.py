@@ -43,7 +43,7 @@ EXTENSIONS = ["csv", "tsv", "txt", "xlsx", "xlsm", "xls", "ods", ""]
 
 
 MATCHES_NAMES_OF_PEOPLE = _(
-    "Rows without a key are about the organization that they name. Otherwise, they are"
+    "Rows without a key refer to the organization by its name. Otherwise, they are"
     " rejected."
 )
 
@@ -130,7 +130,7 @@ class ChoicesForm(forms.Form):
     encoding = forms.ChoiceField(
         label=_("Encoding of a CSV file"),
         required=False,
-        choices=[("", _("Find out")), *ENCODINGS.items()],
+        choices=[("", _("Detect automatically")), *ENCODINGS.items()],
         help_text=_("Choose another one if letters such as “ü” look wrong."),
     )
     sheet = forms.CharField(
@@ -145,8 +145,8 @@ class ChoicesForm(forms.Form):
         label=_("Match organizations by name"),
         required=False,
         help_text=_(
-            "Rows without a key change the organization that has their name. Otherwise,"
-            " they create one."
+            "Rows without a key change the organization with the same name. Otherwise,"
+            " they create a new one."
         ),
     )
     keeps_totals = forms.BooleanField(

@@ -8,11 +8,11 @@ from orgadmin.admin.quotes import list_quoted, quote
 NO_MEMBER = gettext_lazy("No changes: this person is not a member.")
 
 PAST_END = gettext_lazy(
-    "Nothing was saved, because this end of the access has passed. Choose a later day."
+    "Nothing was saved, because this last day of access has passed. Choose a later day."
 )
 
 PAST_OFFER = gettext_lazy(
-    "No invitation was sent, because the access that it offers would have ended by now."
+    "No invitation was sent, because the access that it offers has already ended."
     " Invite the person again, with a later end."
 )
 
