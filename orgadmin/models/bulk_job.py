@@ -28,7 +28,7 @@ class BulkJob(models.Model):
     state = models.CharField(
         max_length=16, choices=State.choices, default=State.WAITING
     )
-    number = models.PositiveIntegerField()  # of roles that are to change
+    number = models.PositiveIntegerField()  # of roles that will change
     changed = models.PositiveIntegerField(default=0)
     skipped = models.PositiveIntegerField(default=0)
     # Why nothing was changed, for superusers, in the actor's language.

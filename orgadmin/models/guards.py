@@ -1,8 +1,8 @@
 """Guards that protect the last active admin, the last superuser, and credentials.
 
-All code that ends someone's access calls `keep_a_superuser()` and the guard of admins
-in the transaction that makes the change: `User.save()`, the deletion of users, role
-changes, and the erasure of a person. `User.save()` calls `protect_credentials()`.
+All code that ends someone's access asks the guards of admins and superusers, in the
+transaction that makes the change: `User.save()`, the deletion of users, role changes,
+and the erasure of a person. `User.save()` also calls `protect_credentials()`.
 
 To prevent deadlocks, all code takes its locks in the same order: rows of users, the
 lock of superusers, rows of organizations.
@@ -70,7 +70,8 @@ class LastSuperuserError(Exception):
 class NotTheirAccount(PermissionDenied):
     """Someone other than a superuser tries to change another person's credentials.
 
-    Otherwise, they could prepare an account, and use it themselves once it has a role.
+    If this were allowed, they could prepare an account, and use it themselves once it
+    has a role.
     """
 
 

@@ -30,7 +30,7 @@ class SentFormQuerySet(models.QuerySet["SentForm"]):
             return self.get(key=key), False
 
     def _delete_expired(self) -> None:
-        # Skips rows that another transaction is deleting.
+        # skip_locked: does not wait for a transaction that is deleting the same rows.
         expired = self.filter(sent_at__lte=timezone.now() - LIFETIME)
         unlocked = expired.select_for_update(skip_locked=True)
         keys = list(unlocked.values_list("pk", flat=True)[:MAX_DELETED_AT_ONCE])

@@ -1,4 +1,4 @@
-"""Changes of many roles at once: what they would do, and carrying them out.
+"""Plans and makes changes of many roles at once.
 
 A change is planned twice: for the preview, and again in the transaction that carries it
 out, after people and organizations were locked. If both plans have the same digest,
@@ -57,7 +57,7 @@ class TooManyChanges(Exception):
 
 
 class PlanChanged(Exception):
-    """The change would now do something else than what the person has seen."""
+    """The change would no longer do what the person has seen."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class CompanyAccount:
     server: str  # the provider's URL; "" in old links that were not used again
     since: datetime.datetime
     last_used: datetime.datetime
-    # Whether the person can sign in with the link: its provider is in the settings.
+    # Whether the person can sign in with the link: its provider is still in the
+    # settings, with the same URL.
     is_usable: bool
 
 

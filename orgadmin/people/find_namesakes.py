@@ -20,8 +20,8 @@ LABEL_FIELDS = (
     "is_superuser",
 )
 
-# The members of groups who are among the given users, or who have the same full name as
-# one of them, ignoring case. The database compares only names of members, not of all
+# The members of some groups who are among some users, or have the same full name as one
+# of these users, ignoring case. The database compares only names of members, not of all
 # people. It is SQL because home pages run it, and the ORM would take longer to compile
 # it than a database takes to execute it. Parameters: group IDs, and user IDs twice.
 MEMBERS = """

@@ -27,7 +27,7 @@ PAUSE = timedelta(hours=1)
 # every 15 minutes, and the first one after PAUSE sends the next link.
 LINK_LIFETIME = timedelta(hours=2)
 
-# The kinds of attempts of which the link gives more. Most other kinds need a session.
+# The kinds of attempts that the link allows again. Most other kinds need a session.
 KINDS_WITH_LINK = ("sign-in", "code")
 
 

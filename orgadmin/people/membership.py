@@ -506,7 +506,8 @@ def choose_roles(
     """Return the chosen role in each organization of the current and chosen groups.
 
     If several groups of an organization are chosen, the one that the person is not in
-    yet wins. Raises `AmbiguousRoles` if this does not leave exactly one.
+    yet wins. Raises `AmbiguousRoles` if several groups are new to the person, or if
+    they are already in all of them.
     """
     current_ids = {group.pk for group in current_groups}
     chosen_ids = {group.pk for group in chosen_groups}

@@ -5,9 +5,9 @@ email to someone else failed. The task is added in the transaction of the change
 the email is about. So no email is lost, and none is sent about a change that was rolled
 back.
 
-The database stores the arguments of a task until it is done. They must be IDs, never
-links, tokens or other secrets. The task reads everything else, and creates links, when
-it sends the email. `worker.py` runs the tasks.
+The database stores the arguments of a task until it is done. They must never contain
+links, tokens or other secrets, so most of them are IDs. The task reads everything else,
+and creates links, when it sends the email. `worker.py` runs the tasks.
 """
 
 from __future__ import annotations

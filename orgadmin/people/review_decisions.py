@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What decisions about an organization's members depend on. All of it is locked."""
+    """What decisions about an organization's members depend on. The rows are locked."""
 
     actor: User
     organization: Organization
@@ -187,7 +187,7 @@ def read_circumstances(
 
 
 def has_other_admin(organization: Organization, user: User) -> bool:
-    """Return whether an organization has another active admin than the user."""
+    """Return whether an organization has an active admin other than the user."""
     admins = find_active_members([organization.admin_id])[organization.admin_id]
     return bool(admins - {user.pk})
 
@@ -266,7 +266,7 @@ def list_changes(
 
 
 def make_row(number: int, **values: Any) -> Decided:
-    """Return an unsaved decision. `number` is how many the item already has."""
+    """Return an unsaved decision. `number` is the number of earlier decisions."""
     if number:
         return LaterDecision(number=number, **values)
     return ReviewDecision(**values)

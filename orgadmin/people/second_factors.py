@@ -48,8 +48,10 @@ def follow_up(
     """End the sessions of someone whose second factors have changed, and record it.
 
     `event` is FACTOR_ADDED, FACTOR_REMOVED or RECOVERY_CODES_CREATED. `kinds` are the
-    types of the factors. Otherwise, two kinds of sessions would stay open: sessions of
-    someone else who knows the password, and sessions that began with a removed factor.
+    types of the factors.
+
+    Sessions end because they may belong to someone else who knows the password, or may
+    have begun with a factor that no longer exists.
     """
     user.end_sessions()
     record(event, user=user, actor=actor, details={"factors": kinds})
