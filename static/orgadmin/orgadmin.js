@@ -1,15 +1,15 @@
 "use strict";
 
 /*
- * What Django's admin lacks: a key that leads to the search, a note while a long form is
- * being sent, a note and a question about a changed form, and names of fields for people
- * who use a screen reader. The page works without any of it.
+ * Adds what Django's admin lacks: a key that opens the search, a note while a long form
+ * is being sent, a warning about unsaved changes, and labels of fields for people who use
+ * a screen reader. All pages also work without this script.
  *
- * The script is deferred: it runs when the page has been parsed, and before the admin
- * turns its select fields into widgets that search (select2).
+ * The script is deferred, so it runs when the page has been parsed, and before the admin
+ * turns select fields into widgets that search (select2).
  */
 
-/* The key "/" leads to the search, unless the person has turned this off. */
+/* The key "/" moves the focus to the search, unless the person has turned this off. */
 
 const SHORTCUT = "search shortcut";
 
@@ -32,7 +32,7 @@ function goToSearch(event) {
   field.select();
 }
 
-/* People who speak to their computer, or press keys by accident, can turn it off. */
+/* Show the setting. Speech input and accidental key presses can trigger the key. */
 function offerShortcut() {
   const box = document.querySelector("[data-shortcut]");
   if (!box) {
@@ -47,7 +47,7 @@ function offerShortcut() {
 
 /* Sending a form once */
 
-/* Show the note of a form that has one, and do not let the form be sent twice. */
+/* Show the note of a form, and prevent the form from being sent twice. */
 function showBusyNote(event) {
   const note = event.target.querySelector(".busy");
   if (!note) {
@@ -60,7 +60,7 @@ function showBusyNote(event) {
   note.hidden = false;
 }
 
-/* The browser may show a page again as it was left, with its note. */
+/* After "Back", the browser may show a page in its last state, including the note. */
 function hideBusyNotes() {
   for (const note of document.querySelectorAll(".busy")) {
     note.hidden = true;
@@ -77,7 +77,7 @@ function isChosen(select) {
   const options = [...select.options];
   const hasDefault = options.some((option) => option.defaultSelected);
   if (!hasDefault && !select.multiple) {
-    // A field that searches has no choice until someone has made one.
+    // In a field that searches, nothing is selected at first.
     const first = select.matches(".admin-autocomplete") ? -1 : 0;
     return select.selectedIndex > first;
   }
@@ -97,7 +97,7 @@ function isChanged(field) {
   return field.value !== field.defaultValue;
 }
 
-/* Return whether leaving the page would lose something. Only forms that save have a key. */
+/* Return whether the form with this form key has unsaved input. */
 function hasUnsavedFields(key) {
   const form = key.form;
   if (form === formBeingSent) {
@@ -106,12 +106,12 @@ function hasUnsavedFields(key) {
   return "unsaved" in key.dataset || [...form.elements].some(isChanged);
 }
 
-/* Return the key of a form with something that is not saved, if there is one. */
+/* Return the form key of a form with unsaved input, or undefined. */
 function findUnsavedKey() {
   return [...document.querySelectorAll("[name=form_key]")].find(hasUnsavedFields);
 }
 
-/* Say beside the buttons of a form whether something in it is not saved. */
+/* Show or hide the note about unsaved changes beside the buttons of each form. */
 function showUnsavedNotes() {
   for (const note of document.querySelectorAll("[data-unsaved-note]")) {
     const key = note.closest("form").elements.form_key;
@@ -122,7 +122,7 @@ function showUnsavedNotes() {
 function askBeforeLeaving(event) {
   if (findUnsavedKey()) {
     event.preventDefault();
-    // Browsers from before 2024 ask only because of this.
+    // Browsers older than 2024 ask only if this is set.
     event.returnValue = true;
   }
 }
@@ -133,14 +133,14 @@ function noteSending(event) {
   }
 }
 
-/* The browser may show a page again that was left. */
+/* After "Back", the browser may show a page in its last state. */
 function forgetSending() {
   formBeingSent = null;
 }
 
 /* Tables of fields, such as the contacts of an organization */
 
-/* Name each field after the heading of its column. */
+/* Label each field with the heading of its column. */
 function labelFields(table) {
   const headings = [...table.querySelectorAll("thead th")];
   for (const heading of headings) {
@@ -162,7 +162,7 @@ function labelTables() {
   document.querySelectorAll(".tabular table").forEach(labelFields);
 }
 
-/* On a narrow screen a table scrolls: let the keyboard reach it, and say what it is. */
+/* A wide table scrolls, so people must be able to reach it with the keyboard. */
 function makeTablesFocusable() {
   for (const group of document.querySelectorAll(".inline-group")) {
     const prefix = group.id.replace(/-group$/, "");
@@ -174,7 +174,7 @@ function makeTablesFocusable() {
 
 /* Fields that search */
 
-/* Set what select2 reads when it makes its widgets. */
+/* Set the data attributes that select2 reads when it makes its widgets. */
 function configureSearchFields() {
   for (const select of document.querySelectorAll("select.admin-autocomplete")) {
     select.dataset.dropdownParent = "#content";
@@ -184,7 +184,7 @@ function configureSearchFields() {
   }
 }
 
-/* Return the text of the label of a field, without its colon. */
+/* Return the text of a field's label, without the colon. */
 function findName(select) {
   const label = select.labels[0];
   if (label) {
@@ -221,7 +221,7 @@ function labelWidget(widget, select) {
   }
 }
 
-/* While a list of choices is open: say which field it belongs to. */
+/* Connect an open list of choices with its field, for screen readers. */
 function describeOpenList(event) {
   const list = document.querySelector(".select2-results__options");
   const fields = document.querySelectorAll(
@@ -235,7 +235,7 @@ function describeOpenList(event) {
   }
 }
 
-/* The list is gone, and select2 may have made new fields after this event. */
+/* Undo describeOpenList(), and label fields that select2 makes after this event. */
 function describeClosedList() {
   const fields = document.querySelectorAll(".select2-container [aria-controls]");
   for (const field of fields) {
@@ -248,7 +248,7 @@ function watchSearchFields() {
   const page = django.jQuery(document);
   labelSearchFields();
   page.on("select2:open", describeOpenList);
-  // jQuery does not tell other scripts about the changes that it makes.
+  // jQuery does not send native "change" events for its own changes.
   page.on("change", showUnsavedNotes);
   page.on("select2:close select2:select select2:unselect", describeClosedList);
 }
@@ -274,6 +274,6 @@ document.addEventListener("formset:added", labelTables);
 
 configureSearchFields();
 if (window.django && django.jQuery) {
-  // jQuery calls this after the admin has made its widgets.
+  // jQuery calls this function after the admin has made its widgets.
   django.jQuery(watchSearchFields);
 }

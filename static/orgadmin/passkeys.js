@@ -1,20 +1,22 @@
 "use strict";
 
 /*
- * Forms that need a passkey: to sign in, to confirm who one is, or to add a passkey.
+ * Handles forms that need a passkey: to sign in, to confirm the identity, or to add a
+ * passkey.
  *
- * Such a form has the attribute data-passkey with the address of what the browser needs
- * to know, and a hidden field for the browser's answer with the attribute data-answer.
- * Without this script, the form is sent without an answer, and the page says so.
+ * Such a form has the attribute data-passkey, which contains the URL of the options for
+ * the browser, and a hidden field with the attribute data-answer for the browser's
+ * answer. Without this script, the form is sent without an answer, and the page shows an
+ * error.
  *
- * Pages load it in their head, without "defer": nobody can send a form that is shown
- * before the script is there.
+ * Pages load the script in their head without "defer", so that nobody can send the form
+ * before the script has been loaded.
  */
 
 const answered = new WeakSet();
 const waiting = new WeakSet();
 
-/* Between the text of JSON and the bytes that browsers work with */
+/* Converting between the texts in JSON and the bytes that browsers use */
 
 function decode(text) {
   const base64 = text.replaceAll("-", "+").replaceAll("_", "/");
@@ -70,7 +72,7 @@ async function fetchOptions(form) {
   return decodeOptions(publicKey);
 }
 
-/* Let the browser make a passkey, or use one. It shows its own windows for that. */
+/* Make the browser create or use a passkey. It shows its own dialogs for this. */
 async function askBrowser(publicKey) {
   if (publicKey.user) {
     return navigator.credentials.create({ publicKey });
@@ -80,14 +82,14 @@ async function askBrowser(publicKey) {
 
 function nameProblem(error) {
   const problems = {
-    NotAllowedError: "canceled", // also when the time is over
+    NotAllowedError: "canceled", // or the time is over
     AbortError: "canceled",
     InvalidStateError: "known",
   };
   return problems[error.name] || "failed";
 }
 
-/* Show one of the texts of the form, or none. It is read out. */
+/* Show one of the error messages of the form, or none. Screen readers announce it. */
 function showProblem(form, name) {
   for (const text of form.querySelectorAll("[data-problem]")) {
     text.hidden = text.dataset.problem !== name;
@@ -111,7 +113,7 @@ async function answer(form) {
   form.requestSubmit();
 }
 
-/* Send the form only with an answer, and ask once at a time. */
+/* Send the form only with an answer, and ask the browser only once at a time. */
 async function interceptSubmit(event) {
   const form = event.target;
   if (!form.matches("form[data-passkey]") || answered.delete(form)) {

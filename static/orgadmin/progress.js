@@ -1,19 +1,19 @@
 "use strict";
 
 /*
- * Shows how far a long piece of work has come, without loading the page again: whoever
- * reads it with a screen reader, or has moved the focus, stays where they are.
+ * Shows the progress of a long task without reloading the page, so that people keep the
+ * focus, and screen readers their position.
  *
- * What changes while the work goes on is the content of the element [data-progress]. The
- * value of this attribute is the state of the work. When the state changes, or when the
- * element is missing because the work is done, the page is loaded again.
+ * While the task runs, only the content of the element [data-progress] is updated. The
+ * value of this attribute is the state of the task. When the state changes, or when the
+ * element is missing because the task has finished, the page is reloaded.
  */
 
 const EVERY = 3000; // milliseconds
 
 const progress = document.querySelector("[data-progress]");
 
-/* Return the [data-progress] of the page as it is now, or null if it has none. */
+/* Load the page again, and return its element [data-progress], or null. */
 async function readProgress() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!response.ok || response.redirected) return null;
@@ -26,7 +26,7 @@ async function follow() {
   try {
     current = await readProgress();
   } catch {
-    // The network does not answer. It may next time.
+    // The network failed, so try again later.
     setTimeout(follow, EVERY);
     return;
   }
@@ -34,7 +34,7 @@ async function follow() {
     location.reload();
     return;
   }
-  // Otherwise a screen reader would read the same text again.
+  // Without this check, screen readers would read the same text again.
   if (current.innerHTML !== progress.innerHTML) {
     progress.replaceChildren(...current.childNodes);
   }

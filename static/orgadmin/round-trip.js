@@ -1,22 +1,22 @@
 "use strict";
 
 /*
- * The pages through which a browser goes to a provider and comes back.
+ * For the pages through which a browser goes to a provider and comes back.
  *
- * The first one, the departure page, remembers how long the browser's history is. The last one
- * goes back to the departure page, which the server then redirects. So the provider's pages are
- * not between the pages of this site, and "Back" does not lead to them.
+ * The first page, the departure page, stores the length of the browser's history. The
+ * last page goes back to the departure page, which the server then redirects. As a
+ * result, the "Back" button does not lead to the provider's pages.
  */
 
 const LENGTH = "length of the history at departure";
-// Chromium and Firefox keep no more pages, so the length says nothing from there on.
+// Chromium and Firefox do not count more pages, so a longer history has the same length.
 const MOST_PAGES = 50;
 const PATIENCE = 2000; // milliseconds
 
 const departure = document.querySelector("a[data-departure]");
 const arrival = document.querySelector("a[data-return]");
 
-/* Return whether the person has come to this page with "Back" or "Forward" */
+/* Return whether the person opened this page with "Back" or "Forward". */
 function isRevisited() {
   const [navigation] = performance.getEntriesByType("navigation");
   return navigation !== undefined && navigation.type === "back_forward";
@@ -36,7 +36,8 @@ function goBackToDeparture() {
     return;
   }
   history.go(-pages);
-  // If the browser cannot go back. Once it has begun to, the next page may take its time.
+  // This is for browsers that cannot go back. If the browser goes back, the timer is
+  // canceled, because the next page may load slowly.
   const waiting = setTimeout(goOn, PATIENCE);
   window.addEventListener("beforeunload", () => clearTimeout(waiting));
 }
@@ -47,8 +48,8 @@ function leave() {
 }
 
 /*
- * Before the page has loaded, the browser would put the next page in its place.
- * Whoever comes back to the departure page wants to stay on this site.
+ * Before the page has loaded, the browser would replace it with the next page in the
+ * history. People who come back to the departure page want to stay on this site.
  */
 if (departure && !isRevisited()) {
   window.addEventListener("load", () => setTimeout(leave));

@@ -1,12 +1,13 @@
 "use strict";
 
 /*
- * Two minutes before the session ends, a notice says so and offers to extend it. The
- * page has the notice, hidden, with the seconds for which the session lasts at least.
+ * Shows a notice two minutes before the session ends, with a button to extend the
+ * session. The page contains the hidden notice, with the number of seconds for which the
+ * session lasts at least.
  *
  * Before the notice appears, and when the time is over, the script asks the server,
- * because other tabs may have used the session. Tabs also tell each other. Runs after
- * orgadmin.js, which knows what is not saved.
+ * because other tabs may have used the session. Tabs also send messages to each other.
+ * The script runs after orgadmin.js, because it calls a function defined there.
  */
 
 const NOTICE_BEFORE = 120; // seconds
@@ -26,9 +27,9 @@ let timer = null;
 let announcedAt = Infinity; // seconds before the end
 let lastFocus = null; // the element outside of the notice that had the focus
 
-/* What the notice says */
+/* The content of the notice */
 
-/* Show the parts of the notice for some situations, such as "going", and no others. */
+/* Show only the parts of the notice for the given situations, such as "going". */
 function show(...situations) {
   for (const part of notice.querySelectorAll("[data-when]")) {
     const when = part.dataset.when.split(" ");
@@ -47,7 +48,7 @@ function hide() {
   }
 }
 
-/* Read a text to people who use a screen reader, when they pause. */
+/* Make screen readers read a text at the next pause. */
 function announce(text) {
   announcement.textContent = text;
 }
@@ -82,7 +83,7 @@ function fillIn(name, text) {
   }
 }
 
-/* Return the button that saves what was entered, if anything was. */
+/* Return the button that saves unsaved input, or undefined if there is none. */
 function findSaveButton() {
   const key = findUnsavedKey();
   return key && key.form.querySelector("[name=_continue], .default");
@@ -124,7 +125,7 @@ function end() {
   announce(readShownText());
 }
 
-/* Wait until the notice may have to appear. */
+/* Hide the notice, and set a timer until it may have to appear again. */
 function wait(secondsLeft) {
   hasEnded = false;
   endsAt = Date.now() + secondsLeft * SECOND;
@@ -138,7 +139,7 @@ function wait(secondsLeft) {
   timer = setTimeout(askServer, Math.max(milliseconds, 0));
 }
 
-/* Do what the server says about the session. */
+/* Update the notice for the state of the session on the server. */
 function follow(state) {
   if (state.seconds <= 0) {
     end();
@@ -152,7 +153,7 @@ function follow(state) {
   }
 }
 
-/* If the server cannot be reached, the time that the page knows is probably right. */
+/* Update the notice without the server, which cannot be reached. */
 function followOwnClock() {
   if (Date.now() < endsAt) {
     startCountDown();
@@ -221,7 +222,7 @@ function rememberFocus(event) {
   }
 }
 
-/* Timers stop while a computer sleeps: look at the clock when the page is back. */
+/* Timers stop while a computer sleeps, so check the time when the page is shown again. */
 function wakeUp() {
   if (!document.hidden && !hasEnded && Date.now() > endsAt - NOTICE_BEFORE * SECOND) {
     askServer();

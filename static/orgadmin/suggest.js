@@ -1,10 +1,11 @@
 "use strict";
 
 /*
- * Suggests people while someone types a name: in the field that adds someone to an
- * organization, whose page answers ?suggest=<text>, and in fields with the attribute
- * "data-suggest", which is the address that answers. Without this script, people type
- * the whole name.
+ * Suggests people while someone types a name.
+ *
+ * This works in the field that adds people to an organization, whose page responds to
+ * ?suggest=<text>, and in fields whose attribute "data-suggest" contains a URL that
+ * responds to it. Without this script, people have to type the whole name.
  */
 
 const SUGGESTION_WAIT = 200; // milliseconds without a key
@@ -37,16 +38,16 @@ async function suggestPeople(field) {
   const url = new URL(field.dataset.suggest || field.form.action, document.baseURI);
   url.searchParams.set("suggest", text);
   const response = await fetch(url, { headers: { Accept: "application/json" } });
-  // Someone whose session has ended gets a page instead.
+  // If the session has ended, the response is a page instead of JSON.
   const isJson = response.headers.get("Content-Type")?.startsWith("application/json");
-  // An older answer may come later than a newer one.
+  // The response to an older request may arrive after the response to a newer one.
   if (response.ok && isJson && number === newestQuestion) {
     const { suggestions } = await response.json();
     showSuggestions(suggestions);
   }
 }
 
-/* Without a connection, people go on typing. */
+/* If the connection fails, show no suggestions, so that people can continue typing. */
 function suggestIfPossible(field) {
   suggestPeople(field).catch(() => showSuggestions([]));
 }
