@@ -1,5 +1,5 @@
-# Commands for development. "make run" and "make test" need only Python 3.11 and make:
-# they install everything else into .venv.
+# Commands for development. "make run" and "make test" only need Python 3.11 and make.
+# They install everything else into .venv.
 
 PYTHON ?= python3
 BIN = .venv/bin
@@ -28,19 +28,19 @@ check: .venv/dev  ## lint, check formatting and types, and find missing migratio
 	DEBUG=true $(BIN)/mypy
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
 
-test: .venv/dev  ## run all tests that need no browser, on SQLite and PostgreSQL
+test: .venv/dev  ## run all tests except the browser tests, on SQLite and PostgreSQL
 	$(BIN)/python -m tests
 
 test-browser: .venv/dev  ## run the browser tests in Chromium
 	$(BIN)/python -m tests --browser
 
-mutants: .venv/dev  ## break the code on purpose, and see that tests notice
+mutants: .venv/dev  ## break the code deliberately, and check that tests fail
 	$(BIN)/python -m tests.mutants $(ONLY)
 
 
 # Generated files
 
-access: .venv/dev  ## write docs/access.md, what each role gets at each address
+access: .venv/dev  ## write docs/access.md: how each URL responds to each role
 	WRITE_DOCUMENTS=1 $(BIN)/python -m tests \
 	  tests.test_matrix.MatrixTests.test_the_table_of_access_is_as_documented
 
@@ -66,11 +66,11 @@ requirements:  ## update requirements*.txt to the newest versions (needs pip-too
 	    $$name.in --output-file $$name.txt || exit 1; \
 	done
 
-audit: .venv/tools  ## look for vulnerable dependencies (needs the network)
+audit: .venv/tools  ## check for vulnerable dependencies (needs network access)
 	.venv/tools/bin/pip-audit --strict --disable-pip --no-deps \
 	  --requirement requirements.txt
 
-sbom: .venv/tools  ## write sbom.json, which lists what the site is made of (CycloneDX)
+sbom: .venv/tools  ## write sbom.json, a software bill of materials (CycloneDX)
 	.venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml \
 	  --output-reproducible --output-file sbom.json requirements.txt
 
@@ -88,11 +88,11 @@ benchmark: .venv/dev  ## measure all sizes on both databases (an hour, 10 GB of 
 	$(BIN)/python -m benchmarks --output benchmarks.jsonl
 	$(BIN)/python -m benchmarks.pictures benchmarks.jsonl
 
-faults: .venv/dev  ## make things fail while people work (10 minutes)
+faults: .venv/dev  ## measure how the site behaves during faults (10 minutes)
 	$(BIN)/python -m benchmarks.faults
 
 
-# Environments. An empty file says that the requirements are installed.
+# Environments. An empty file shows that the requirements are installed.
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,17 +1,17 @@
 #!/bin/sh
-# Rehearse an upgrade on a copy of a PostgreSQL database. The copy is migrated forward, back
-# to where it was, and forward again, and each run is timed. Then the data after the way
-# back is compared with the original data. The database itself is only read.
+# Rehearse an upgrade on a copy of a PostgreSQL database. On the copy, apply the new
+# migrations, undo them, and apply them again, and measure the time of each run. Then
+# compare the data after undoing with the original data. The database itself is only read.
 #
 #     DATABASE_URL=postgres://USER:PASSWORD@HOST/NAME docs/rehearse.sh
 #
 # Needs pg_dump, pg_restore and psql of the server's version or newer (Debian:
 # postgresql-client), a database user who can create databases, and the code of the new
-# release with its virtual environment. PYTHON names the interpreter; the default is
-# .venv/bin/python.
+# release with its virtual environment. PYTHON is the path of the interpreter; the default
+# is .venv/bin/python.
 set -eu
 cd "$(dirname "$0")/.."
-: "${DATABASE_URL:?must name the database to copy}"
+: "${DATABASE_URL:?must be the URL of the database to copy}"
 python=${PYTHON:-.venv/bin/python}
 original=$DATABASE_URL
 name=$(psql "$original" -XAtc "SELECT current_database()")
@@ -21,7 +21,7 @@ folder=$(mktemp -d)
 case $original in *\?*) query="?${original#*\?}" ;; *) query= ;; esac
 address=${original%%\?*}
 DATABASE_URL=${address%/*}/$copy$query
-# Commands prefer the second variable.
+# If the second variable is set, commands use it.
 DIRECT_DATABASE_URL=$DATABASE_URL
 export DATABASE_URL DIRECT_DATABASE_URL
 

@@ -292,7 +292,7 @@ class ActivateTests(ReleaseTestCase):
                         self.assertEqual(self.run_script("activate"), 1)
                 self.assert_nobody_noticed(visitors)
                 self.assertEqual(visitors.bodies[-1], OLD)
-                self.assertIn(f"{OLD} has not stopped serving", self.printed)
+                self.assertIn(f"{OLD} is still in use", self.printed)
                 self.assertIn(reason, self.printed)
                 self.assertEqual(self.read_link("current"), OLD)
                 self.assertFalse(script.WithoutSystemd().is_running("b"))

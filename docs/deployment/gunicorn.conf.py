@@ -9,29 +9,29 @@ import os
 import shutil
 import tempfile
 
-# If a setting is wrong, this import stops gunicorn at once. Otherwise gunicorn would
-# restart a failing worker again and again.
+# If a setting is invalid, this import stops gunicorn immediately. Otherwise, gunicorn
+# would repeatedly restart a failing worker.
 from config import settings
 
 # The number of processes and threads.
 workers = int(os.environ.get("WEB_CONCURRENCY") or (os.cpu_count() or 1) + 1)
 worker_class = "gthread"
 threads = 4
-# A worker without a free thread accepts no connection, because another worker could
-# answer it at once.
+# A worker without a free thread does not accept connections, because another worker may
+# have a free thread.
 worker_connections = threads
-# A connection that is kept open would occupy a thread. The proxy keeps the connections
-# of clients open instead.
+# An open connection would occupy a thread. The proxy keeps the connections of clients
+# open instead.
 keepalive = 0
 
 # Both are in seconds. gunicorn kills a worker that does not report for `timeout`. A
 # worker that stops gives its running requests `graceful_timeout` to finish.
 timeout = 60
 graceful_timeout = 30
-# Workers report that they are alive through files. In memory, these files never wait for
-# a disk.
+# Workers report that they are alive through files. These files are in memory, so workers
+# never wait for a disk.
 worker_tmp_dir = "/dev/shm"
-# The control socket would be in the home folder, and the service has none.
+# The control socket would be in the home folder, which the service does not have.
 control_socket_disable = True
 
 # PostgreSQL's timeouts for requests. Commands have no timeouts. A connection pooler
@@ -44,7 +44,8 @@ timeouts = {
 pgoptions = " ".join(f"-c {name}={value}" for name, value in timeouts.items())
 os.environ.setdefault("PGOPTIONS", pgoptions)
 
-# The processes write their metrics to files in memory, so that each can answer for all.
+# The processes write their metrics to files in memory, so that each process can report
+# the metrics of all of them.
 metrics_folder = ""
 if settings.METRICS_TOKEN:
     metrics_folder = tempfile.mkdtemp(prefix="orgadmin-metrics-", dir="/dev/shm")

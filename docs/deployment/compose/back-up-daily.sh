@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make a backup now and each day, and restore one each Sunday to verify it. What fails is
-# in the status file, which the site reports.
+# Make a backup now and every day, and restore one every Sunday to verify it. Failures are
+# written to the status file, and the site reports them.
 set -eu
 PGPASSWORD=$(cat /run/secrets/backup_password)
 export PGPASSWORD

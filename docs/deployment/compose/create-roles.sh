@@ -1,6 +1,6 @@
 #!/bin/sh
-# Create the roles and the database, as docs/deployment.md does without containers. The
-# image of PostgreSQL runs this once, when its volume is empty.
+# Create the roles and the database, as in docs/deployment.md without containers. The
+# PostgreSQL image runs this script once, when its volume is empty.
 set -eu
 psql --set ON_ERROR_STOP=1 --username postgres --dbname postgres <<'SQL'
 \set password `cat /run/secrets/database_password`
