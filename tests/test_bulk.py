@@ -774,7 +774,7 @@ class JobTests(BulkMixin, TestCase):
             GiveRole([self.bert], [self.gamma, self.acme], REVIEWER),
             GiveRole([self.bert], [self.gamma], ADMIN, timezone.now()),
         ):
-            rebuilt = bulk_jobs.rebuild(bulk_jobs.describe(change))
+            rebuilt = bulk_jobs.deserialize_change(bulk_jobs.serialize_change(change))
             self.assertEqual(rebuilt, change)
             self.assertEqual(make_plan(rebuilt).digest, make_plan(change).digest)
 

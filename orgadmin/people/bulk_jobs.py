@@ -67,7 +67,7 @@ def start(
     `number` is how many roles will change. The other arguments are as in `carry_out()`.
     """
     order = {
-        "change": describe(change),
+        "change": serialize_change(change),
         "seen": seen,
         "reason": reason,
         "confirmed": sorted(confirmed),
@@ -94,7 +94,7 @@ def run_bulk_change(context: TaskContext, *, job: int, language: str) -> None:
         except REFUSALS as error:
             stored.update(
                 state=BulkJob.State.REFUSED,
-                refusal=explain(error),
+                refusal=explain_refusal(error),
                 finished_at=timezone.now(),
                 order={},
             )
@@ -112,7 +112,7 @@ def make_change(pk: int) -> None:
         raise PermissionDenied
     order = job.order
     result = carry_out(
-        rebuild(order["change"]),
+        deserialize_change(order["change"]),
         actor=actor,
         seen=order["seen"],
         reason=order["reason"],
@@ -127,7 +127,7 @@ def make_change(pk: int) -> None:
     job.save()
 
 
-def explain(error: Exception) -> str:
+def explain_refusal(error: Exception) -> str:
     """Return the reason why nothing was changed, for the actor."""
     if isinstance(error, (LastSuperuserError, SuccessionRefused)):
         return str(error)
@@ -142,7 +142,7 @@ def explain(error: Exception) -> str:
 # Storing a change as IDs
 
 
-def describe(change: BulkChange) -> dict[str, Any]:
+def serialize_change(change: BulkChange) -> dict[str, Any]:
     described: dict[str, Any] = {
         "kind": change.kind,
         "users": [user.pk for user in change.list_people()],
@@ -161,12 +161,12 @@ def describe(change: BulkChange) -> dict[str, Any]:
     return described
 
 
-def rebuild(described: Mapping[str, Any]) -> BulkChange:
+def deserialize_change(described: Mapping[str, Any]) -> BulkChange:
     """Return a stored change. Raises `PlanChanged` if one of its rows is missing."""
-    users = load(User.objects.all(), described["users"])
+    users = load_in_order(User.objects.all(), described["users"])
     if described["kind"] == GiveRole.kind:
         rows = Organization.objects.unarchived().only(*COLUMNS).order_by()
-        organizations = load(rows, described["organizations"])
+        organizations = load_in_order(rows, described["organizations"])
         role = ROLES_BY_KEY[described["role"]]
         # Jobs of the previous release do not have addresses.
         emails = tuple(described.get("emails", ()))
@@ -188,11 +188,11 @@ def read_time(described: Mapping[str, Any]) -> datetime | None:
 def load_successors(pairs: Collection[tuple[int, int]]) -> dict[int, User]:
     """Return {organization ID: user} for the stored pairs of IDs."""
     keys = list(dict.fromkeys(key for _pk, key in pairs))
-    users = {user.pk: user for user in load(User.objects.all(), keys)}
+    users = {user.pk: user for user in load_in_order(User.objects.all(), keys)}
     return {pk: users[key] for pk, key in pairs}
 
 
-def load(rows: Any, pks: Collection[int]) -> list[Any]:
+def load_in_order(rows: Any, pks: Collection[int]) -> list[Any]:
     """Return rows in the order of `pks`. Raises `PlanChanged` if one is missing."""
     found: dict[int, Any] = {}
     for batch in split_into_batches(pks, BATCH):

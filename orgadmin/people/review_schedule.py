@@ -174,13 +174,13 @@ def send_batch(pk: int) -> bool:
         review.asking = ""
         review.save(update_fields=["asking", "asked"])
         return False
-    ask(review, keys)
+    ask_admins(review, keys)
     review.asked_to = keys[-1]
     review.save(update_fields=["asked_to"])
     return True
 
 
-def ask(review: AccessReview, keys: Collection[int]) -> None:
+def ask_admins(review: AccessReview, keys: Collection[int]) -> None:
     """Ask the admins among these people whose organizations have open items.
 
     `keys` are user IDs. Records who is asked about which organization, and queues one

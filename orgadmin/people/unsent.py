@@ -138,10 +138,12 @@ class Recipients:
     """Finds the addresses of messages, with three queries for any number of them."""
 
     def __init__(self, mail: Collection[DBTaskResult]) -> None:
-        invitations = Invitation.objects.filter(pk__in=collect(mail, "invitation"))
+        invitations = Invitation.objects.filter(
+            pk__in=collect_values(mail, "invitation")
+        )
         self.invited = dict(invitations.values_list("pk", "email"))
-        self.events = AuditEvent.objects.in_bulk(collect(mail, "event"))
-        keys = collect(mail, "user") | collect(mail, "person")
+        self.events = AuditEvent.objects.in_bulk(collect_values(mail, "event"))
+        keys = collect_values(mail, "user") | collect_values(mail, "person")
         keys |= {event.user_key for event in self.events.values() if event.user_key}
         self.users = dict(User.objects.filter(pk__in=keys).values_list("pk", "email"))
 
@@ -165,7 +167,7 @@ class Recipients:
         return event.personal.get(name) or self.users.get(event.user_key, "")
 
 
-def collect(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
+def collect_values(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
     """Return the values of the argument `name` of these tasks."""
     return {
         get_values(message)[name] for message in mail if name in get_values(message)

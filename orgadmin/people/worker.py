@@ -204,7 +204,7 @@ def run_task(stored: DBTaskResult) -> None:
         handle_error(stored, error)
         return
     DBTaskResult.objects.filter(pk=stored.pk).delete()
-    logger.info("A task of the outbox is done.", extra=describe(stored))
+    logger.info("A task of the outbox is done.", extra=describe_task(stored))
 
 
 def handle_error(stored: DBTaskResult, error: Exception) -> None:
@@ -212,7 +212,7 @@ def handle_error(stored: DBTaskResult, error: Exception) -> None:
     reason = find_reason(error)
     if not isinstance(error, OSError):
         # The error comes from the code or the database, not from the mail server.
-        logger.exception("A task of the outbox failed.", extra=describe(stored))
+        logger.exception("A task of the outbox failed.", extra=describe_task(stored))
     if is_permanent(error) or len(stored.worker_ids) >= MAX_ATTEMPTS:
         give_up(stored, reason)
         return
@@ -224,7 +224,7 @@ def handle_error(stored: DBTaskResult, error: Exception) -> None:
     )
     logger.warning(
         "Mail could not be sent, and will be tried again.",
-        extra={**describe(stored), "error": name_error(error)},
+        extra={**describe_task(stored), "error": name_error(error)},
     )
 
 
@@ -234,7 +234,7 @@ def give_up(stored: DBTaskResult, reason: str) -> None:
         finished_at=timezone.now(),
         traceback=reason,
     )
-    logger.error("Mail was given up.", extra=describe(stored))
+    logger.error("Mail was given up.", extra=describe_task(stored))
 
 
 def find_claimed(stored: DBTaskResult) -> models.QuerySet[DBTaskResult]:
@@ -280,7 +280,7 @@ def name_error(error: Exception) -> str:
     return f"{type(error).__module__}.{type(error).__qualname__}"
 
 
-def describe(stored: DBTaskResult) -> dict[str, Any]:
+def describe_task(stored: DBTaskResult) -> dict[str, Any]:
     """Return the fields of a task for the log: IDs, but no addresses."""
     values = get_values(stored)
     keys = {name: key for name, key in values.items() if isinstance(key, int)}
