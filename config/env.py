@@ -3,8 +3,8 @@
 If a variable is missing or wrong, the process stops with one line that names the
 variable and says what is expected.
 
-If ENV_FILE is set, the variables in this file count as well: see env_file.py. Each
-variable can also be read from a file of its own: SECRET_KEY_FILE=/run/secrets/key.
+If ENV_FILE is set, the variables in this file are read as well (see `env_file.py`).
+Each variable can also be read from its own file: SECRET_KEY_FILE=/run/secrets/key.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from config.env_file import EnvFileError, Variable, read_env_file
 
 Value = TypeVar("Value")
 
-# The errors that a `parse` function may raise if a value is wrong. The time zone
-# database raises KeyError for an unknown name, and OSError for a name that is a folder.
+# The errors that a `parse` function can raise if a value is wrong. `ZoneInfo` raises
+# KeyError for an unknown name, and OSError for the name of a folder.
 WRONG_VALUE_ERRORS = (
     ValueError,
     KeyError,
@@ -40,20 +40,21 @@ WRONG_VALUE_ERRORS = (
 FLAGS = {"true": True, "false": False}
 DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 
-# libpq reads this variable by itself, so its file is read here.
+# libpq, PostgreSQL's client library, reads this variable itself. It does not read
+# PGPASSWORD_FILE, so this module sets the variable from the file.
 DATABASE_PASSWORD = "PGPASSWORD"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A variable that settings.py reads: its text, and where it comes from."""
+    """The text of a variable that settings.py reads, and its source."""
 
     name: str
     text: str
     source: str
 
 
-# The variables that were read, by name. The command `show_settings` prints them.
+# The variables that were read, by name, for the command `show_settings`.
 settings_read: dict[str, Setting] = {}
 
 
@@ -71,13 +72,13 @@ class EmailServer:
     file_path: str
 
 
-# Where variables come from
+# Sources of variables
 
 
 def load_env_file() -> dict[str, Variable]:
     """Add the variables of ENV_FILE to the environment, and return them by name.
 
-    A variable that the environment already has keeps its value, or its own file.
+    Variables in the environment take precedence over those in ENV_FILE.
     """
     path = os.environ.get("ENV_FILE", "")
     if not path:
@@ -97,7 +98,10 @@ def load_env_file() -> dict[str, Variable]:
 
 
 def find_text(name: str) -> str | None:
-    """Return the text of a variable, or of the file that NAME_FILE names."""
+    """Return the text of a variable, or of the file in the variable NAME_FILE.
+
+    Returns None if neither is set.
+    """
     path = os.environ.get(f"{name}_FILE", "")
     if not path:
         return os.environ.get(name)
@@ -110,7 +114,7 @@ def find_text(name: str) -> str | None:
 
 
 def describe_source(name: str) -> str:
-    """Return where a variable comes from, such as "/etc/orgadmin.env, line 7"."""
+    """Return the source of a variable, such as "/etc/orgadmin.env, line 7"."""
     path = os.environ.get(f"{name}_FILE")
     if path:
         return path
@@ -123,7 +127,7 @@ def describe_source(name: str) -> str:
 
 
 def get_text(name: str, *, default: str) -> str:
-    """Return the text of a variable, or the default if it is not set, and note it."""
+    """Return the text of a variable, or the default, and add it to `settings_read`."""
     found = find_text(name)
     text = default if found is None else found
     settings_read[name] = Setting(name, text, describe_source(name))
@@ -145,7 +149,7 @@ def read_text(name: str, *, default: str) -> str:
 
 
 def read_list(name: str, *, default: Sequence[str]) -> list[str]:
-    """Return the items of a comma-separated variable, or the default if not set.
+    """Return the items of a comma-separated variable, or the default if it is not set.
 
     Spaces around items and empty items are ignored.
     """
@@ -154,7 +158,7 @@ def read_list(name: str, *, default: Sequence[str]) -> list[str]:
     return [item for item in items if item]
 
 
-# Variables that are checked. If they are empty, they count as not set.
+# Variables that are checked. An empty variable has its default value.
 
 
 def read(
@@ -198,7 +202,7 @@ def read_choice(
 
 
 def read_url(name: str, *, default: str) -> str:
-    """Return the URL of a site, without a slash at the end. It has no path."""
+    """Return the URL of a site, without a path and without a slash at the end."""
     expected = "a URL without a path, such as https://orgs.example.com"
     return read(name, parse_site_url, expected=expected, default=default)
 
@@ -215,7 +219,7 @@ def read_time_zone(name: str, *, default: str) -> str:
 
 
 def read_phone_region(name: str) -> str:
-    """Return the code of a country with phone numbers, or "" if it is empty."""
+    """Return the code of a country, or "" if the variable is empty."""
     expected = "the code of a country, such as DE, or nothing"
     return read(name, parse_phone_region, expected=expected)
 
@@ -223,7 +227,7 @@ def read_phone_region(name: str) -> str:
 def read_openid_server(name: str, *, is_required: bool, allow_http: bool) -> str:
     """Return the URL of an OpenID provider, or "" if there is none.
 
-    The URL must use https and have no "@", unless `allow_http` is set.
+    The URL must use HTTPS and cannot contain "@", unless `allow_http` is true.
     """
     expected = "a URL such as https://login.example.com (https, without a password)"
     parse = partial(parse_openid_server, is_required=is_required, allow_http=allow_http)
@@ -233,8 +237,8 @@ def read_openid_server(name: str, *, is_required: bool, allow_http: bool) -> str
 def read_database(name: str, *, pool_size: int, default: str) -> dict[str, Any]:
     """Return an entry of Django's DATABASES setting.
 
-    `pool_size` is how many connections to PostgreSQL the threads of a process share.
-    With 0, each thread keeps its own.
+    `pool_size` is the number of connections to PostgreSQL that the threads of a process
+    share. If it is 0, each thread has its own connection.
     """
     expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"
     parse = partial(parse_database, pool_size=pool_size)
@@ -321,8 +325,8 @@ def parse_phone_region(text: str) -> str:
 def parse_openid_server(text: str, *, is_required: bool, allow_http: bool) -> str:
     if not text and not is_required:
         return ""
-    # This site relies on https to make sure that the provider's keys and the answers to
-    # its own requests come from the provider.
+    # This site relies on HTTPS to make sure that responses, including the provider's
+    # keys, come from the provider.
     if not allow_http and (not text.startswith("https://") or "@" in text):
         raise ValueError("The provider must be reached by https.")
     return parse_url(text)
@@ -348,7 +352,7 @@ def parse_replica(url: str, *, primary: dict[str, Any]) -> dict[str, Any] | None
     if url.startswith("sqlite") or "sqlite" in primary["ENGINE"]:
         raise ValueError("SQLite has no replicas.")
     replica = parse_database(url, pool_size=0)
-    # This backend has a pool of its own, and checks connections itself.
+    # This backend has its own pool, and checks connections itself.
     replica["ENGINE"] = "orgadmin.access.replica_backend"
     replica["CONN_MAX_AGE"] = 0
     replica["CONN_HEALTH_CHECKS"] = False
@@ -357,19 +361,20 @@ def parse_replica(url: str, *, primary: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _configure_sqlite(database: dict[str, Any]) -> None:
-    # This is Django's backend, with migrations that do not lose triggers.
+    # Django's backend, except that migrations do not drop triggers.
     database["ENGINE"] = "orgadmin.access.sqlite_backend"
-    # SQLite allows one writer at a time. A transaction waits for the write lock when it
-    # begins. Otherwise, it could fail half-way because another one has the lock.
+    # SQLite allows one writer at a time. With "IMMEDIATE", a transaction waits for the
+    # write lock at its beginning. Otherwise, it could fail halfway because another
+    # transaction has the lock.
     database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 30,
+        "timeout": 30,  # seconds
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 
 
 def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
-    # This is Django's backend, with migrations that do not block other transactions.
+    # Django's backend, except that migrations do not block other transactions.
     database["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"
     database["CONN_HEALTH_CHECKS"] = True
     if pool_size == 0:
@@ -379,7 +384,7 @@ def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
     options["pool"] = {
         "min_size": 1,
         "max_size": pool_size,
-        # Seconds that a request waits for a connection.
+        # The number of seconds that a request waits for a connection.
         "timeout": 10,
     }
 

@@ -1,9 +1,9 @@
 """Read a file of environment variables, such as /etc/orgadmin.env.
 
-The file is parsed and never executed. Its format is a part of the format that systemd's
-EnvironmentFile has: systemd reads whatever this module accepts in the same way. What
-systemd and a shell would read differently is refused. This module needs nothing but the
-standard library, so scripts can use it, too.
+The file is parsed and never executed. Its format is a subset of the format of systemd's
+EnvironmentFile: systemd reads every file that this module accepts in the same way.
+Lines that systemd and a shell would read differently are refused. This module only
+needs the standard library, so scripts can use it as well.
 
     # A comment on a line of its own.
     NAME=a value without quotes; backslashes, quotes, $ and ` are not allowed here
@@ -20,22 +20,22 @@ from pathlib import Path
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
-# What may be escaped between double quotes.
+# The characters that can be escaped between double quotes.
 ESCAPABLE = '"\\$`'
 
 QUOTES = {
     "'": re.compile(r"'([^']*)'"),
     '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
 }
-# Between double quotes, shells replace these unless they are escaped.
+# The characters that shells interpret between double quotes, unless they are escaped.
 REPLACED_BY_SHELLS = re.compile(r"(?<!\\)(?:\\\\)*[$`]")
 
-# Tabs and line breaks may be parts of quoted values.
+# Control characters, except tabs and line breaks, which quoted values can contain.
 CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class EnvFileError(Exception):
-    """Says which line of a file is wrong, why, and what to write instead."""
+    """A line of a file is wrong. The message says why, and what to write instead."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}")
@@ -46,7 +46,7 @@ class EnvFileError(Exception):
 @dataclass(frozen=True)
 class Variable:
     value: str
-    line: int  # 1-based; where the variable begins
+    line: int  # the number of the line where the variable begins, counted from 1
 
 
 def read_env_file(path: Path) -> dict[str, Variable]:
@@ -89,7 +89,7 @@ def decode(content: bytes) -> str:
     if found:
         line = text.count("\n", 0, found.start()) + 1
         if found[0] == "\r":
-            problem = "the line ends as on Windows. Save the file with Unix line ends."
+            problem = "this is a Windows line ending. Save the file with Unix ones."
         else:
             problem = f"there is a control character (code {ord(found[0])})."
         raise EnvFileError(line, problem)
@@ -102,7 +102,7 @@ def find_line_end(text: str, position: int) -> int:
 
 
 def check_comment(comment: str, line: int) -> None:
-    """Refuse a backslash at the end: systemd then skips the next line as well."""
+    """Refuse a backslash at the end, because systemd would also skip the next line."""
     if comment.endswith("\\"):
         raise EnvFileError(line, "a comment must not end with a backslash.")
 
@@ -120,9 +120,9 @@ def parse_name(text: str, position: int, end: int, line: int) -> tuple[str, int]
 
 
 def parse_value(text: str, start: int, line: int, name: str) -> tuple[str, int]:
-    """Return the value that starts at a position, and the position of its line's end.
+    """Return the value that starts at a position, and the position where its line ends.
 
-    Error messages do not quote the value, which may be a secret.
+    Error messages do not contain the value, because it may be a secret.
     """
     quote = text[start : start + 1]
     if quote not in QUOTES:
@@ -135,8 +135,8 @@ def parse_value(text: str, start: int, line: int, name: str) -> tuple[str, int]:
     if text[found.end() : end].strip(" \t"):
         raise EnvFileError(
             line,
-            f"{name}'s value goes on after the closing quote. Put one pair of quotes"
-            " around all of it. Comments need lines of their own.",
+            f"{name}'s value continues after the closing quote. Put one pair of quotes"
+            " around the whole value. Comments need lines of their own.",
         )
     if quote == "'":
         return found[1], end

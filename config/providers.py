@@ -1,7 +1,8 @@
 """Read the environment variables about OpenID providers.
 
-The variables OIDC_SERVER, OIDC_CLIENT_ID and so on describe the provider "company".
-OIDC_PROVIDERS names others: those of "partner" are OIDC_PARTNER_SERVER and so on.
+The variables OIDC_SERVER, OIDC_CLIENT_ID and so on describe the provider with the ID
+"company". OIDC_PROVIDERS lists the IDs of other providers. The variables of "partner",
+for example, are OIDC_PARTNER_SERVER and so on.
 """
 
 from __future__ import annotations
@@ -13,42 +14,42 @@ from urllib.parse import unquote
 
 from config import env
 
-# The ID in the URLs of the provider that the variables without a name describe.
-FIRST = "company"
+# The ID of the provider whose variables do not contain an ID.
+FIRST_ID = "company"
 
 ROLE_KEYS = ("admin", "reviewer")
 
 
 @dataclass(frozen=True)
 class GroupRole:
-    """A role in an organization that the members of a provider's group get."""
+    """The role that the members of a provider's group get in an organization."""
 
     group: str
-    role: str  # its key
-    reference: str  # of the organization
+    role: str  # the key of the role
+    reference: str  # the reference of the organization
 
 
 @dataclass(frozen=True)
 class OpenIDProvider:
     """A server that people can sign in with."""
 
-    id: str  # a part of the URLs, and of what is stored about people
+    id: str  # a part of URLs, and stored with people's accounts
     name: str  # on the sign-in page
     server: str  # the issuer, or the URL of the discovery document
     client_id: str
     client_secret: str = field(repr=False)
-    # Whether all email addresses there are confirmed, although the provider does not
+    # Whether this site accepts all email addresses as verified if the provider does not
     # send "email_verified".
     trusts_email: bool = False
-    # What the site requests besides "openid profile email".
+    # The scopes that are requested in addition to "openid profile email".
     scopes: tuple[str, ...] = ()
-    # The claim that has the names of the person's groups.
+    # The claim with the names of the person's groups.
     groups_claim: str = "groups"
     roles: tuple[GroupRole, ...] = ()
 
 
 def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
-    """Return the providers in the order of the sign-in page."""
+    """Return the providers, in the order in which the sign-in page lists them."""
     providers = []
     server = env.read_openid_server(
         "OIDC_SERVER", is_required=False, allow_http=allow_http
@@ -57,7 +58,7 @@ def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
         name = env.read_required(
             "OIDC_NAME", expected="a name", default="OpenID Connect"
         )
-        providers.append(read_provider(FIRST, "OIDC", name, allow_http=allow_http))
+        providers.append(read_provider(FIRST_ID, "OIDC", name, allow_http=allow_http))
     for provider_id in read_ids("OIDC_PROVIDERS"):
         prefix = "OIDC_" + provider_id.upper().replace("-", "_")
         expected = "the name of the provider on the sign-in page"
@@ -72,7 +73,7 @@ def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
 def read_provider(
     provider_id: str, prefix: str, name: str, *, allow_http: bool
 ) -> OpenIDProvider:
-    """Return the provider whose variables begin with a prefix."""
+    """Return the provider whose variables begin with the prefix."""
     server = env.read_openid_server(
         f"{prefix}_SERVER", is_required=True, allow_http=allow_http
     )
@@ -101,8 +102,8 @@ def read_provider(
 
 def read_ids(name: str) -> list[str]:
     expected = (
-        "different IDs of small letters, digits and hyphens, such as partner,"
-        f" separated by commas, and not {FIRST}"
+        "different IDs of lowercase letters, digits and hyphens, such as partner,"
+        f" separated by commas, and not {FIRST_ID}"
     )
     return env.read(name, parse_ids, expected=expected)
 
@@ -110,7 +111,7 @@ def read_ids(name: str) -> list[str]:
 def parse_ids(text: str) -> list[str]:
     ids = split(text)
     for provider_id in ids:
-        if provider_id == FIRST or not re.fullmatch("[a-z][a-z0-9-]*", provider_id):
+        if provider_id == FIRST_ID or not re.fullmatch("[a-z][a-z0-9-]*", provider_id):
             raise ValueError(f"{provider_id!r} is not an ID.")
     if len(set(ids)) < len(ids):
         raise ValueError("An ID occurs twice.")
@@ -123,10 +124,10 @@ def read_roles(name: str) -> tuple[GroupRole, ...]:
 
 
 def parse_roles(text: str) -> tuple[GroupRole, ...]:
-    """Return the roles of "GROUP=ROLE@REFERENCE" items.
+    """Return the roles in a list of "GROUP=ROLE@REFERENCE" items.
 
-    Characters that would end a part are written as in URLs: %2C for a comma, %3D for an
-    equals sign.
+    Separators inside a name are escaped as in URLs: %2C for a comma, %3D for an equals
+    sign.
     """
     return tuple(parse_role(item) for item in split(text))
 

@@ -1,7 +1,7 @@
 """Django settings of orgadmin.
 
 Deployments differ only in their environment variables, which docs/operations.md lists.
-The functions in env.py read and check the variables.
+The functions in `env.py` read and check the variables.
 
 For all settings and their values, see
 https://docs.djangoproject.com/en/5.2/ref/settings/
@@ -14,7 +14,7 @@ from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Whether this is a command, and not the server.
+# Whether this process runs a command of manage.py instead of a WSGI server.
 IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
 
@@ -28,11 +28,11 @@ SECRET_KEY = env.read_required(
     default="insecure, for development only" if DEBUG else "",
 )
 
-# Earlier secret keys. Links in emails that they signed are still accepted.
+# Earlier secret keys. Links in emails that were signed with these are still accepted.
 SECRET_KEY_FALLBACKS = env.read_list("SECRET_KEY_FALLBACKS", default=[])
 
 
-# Where people reach the site
+# The address of the site
 
 ALLOWED_HOSTS = env.read_list(
     "ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"]
@@ -73,7 +73,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # First those that add headers, so that the responses to errors have them, too.
+    # Middleware that adds headers comes first, so that error responses have the headers
+    # as well.
     "django.middleware.security.SecurityMiddleware",
     "orgadmin.headers.ResourcePolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -82,7 +83,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "orgadmin.logs.RequestLogMiddleware",
     "orgadmin.metrics.MetricsMiddleware",
-    # Adds random bytes to compressed pages, so that BREACH cannot read secrets in them.
+    # Adds random bytes to compressed pages as a protection against the BREACH attack.
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -96,9 +97,10 @@ MIDDLEWARE = [
     "orgadmin.accounts.middleware.SecondFactorMiddleware",
     "orgadmin.accounts.middleware.StepUpMiddleware",
     "orgadmin.accounts.middleware.SetUpLinkMiddleware",
-    # The middleware above is about the person whose session it is.
+    # ViewAsMiddleware changes `request.user`. The middleware above must still deal with
+    # the person who is signed in.
     "orgadmin.accounts.view_as_middleware.ViewAsMiddleware",
-    # After it: what the middleware above reads comes from the primary.
+    # ReplicaMiddleware comes last, so that all other middleware reads from the primary.
     "orgadmin.access.replica_pages.ReplicaMiddleware",
 ]
 
@@ -128,12 +130,12 @@ TEMPLATES = [
 
 # Database
 
-# How many connections to PostgreSQL the threads of a process share. With 0, each
-# thread keeps its own.
+# The number of connections to PostgreSQL that the threads of a process share. If it is
+# 0, each thread has its own connection.
 DATABASE_POOL = env.read_number("DATABASE_POOL", default=0)
 
-# Commands bypass a connection pooler, because some of them need the same connection for
-# more than one transaction. DIRECT_DATABASE_URL is the address without the pooler.
+# If DATABASE_URL leads to a connection pooler, commands use DIRECT_DATABASE_URL, which
+# bypasses it. Some commands need the same connection for more than one transaction.
 DATABASE_VARIABLE = "DATABASE_URL"
 if IS_COMMAND and env.read_text("DIRECT_DATABASE_URL", default=""):
     DATABASE_VARIABLE = "DIRECT_DATABASE_URL"
@@ -146,7 +148,7 @@ DATABASES = {
     ),
 }
 
-# A standby that lists, search, history and exports are read from, if there is one.
+# An optional standby, from which lists, search, history and exports are read.
 replica = env.read_replica("DATABASE_REPLICA_URL", primary=DATABASES["default"])
 
 DATABASE_ROUTERS = []
@@ -156,49 +158,50 @@ if replica is not None:
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# `dumpdata` writes exact times. Django's JSON cuts them to milliseconds.
+# Makes `dumpdata` write exact times. Django's JSON truncates times to milliseconds.
 SERIALIZATION_MODULES = {"json": "orgadmin.records.fixtures"}
 
 
 # Migrations on PostgreSQL (django-zero-downtime-migrations)
 
-# A statement that waits longer for a lock is canceled, so that others need not wait
-# behind it.
+# A statement that waits longer for a lock is canceled, so that other transactions do
+# not have to wait behind it.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 
-# A blocking statement that runs longer is canceled. None of our migrations has one.
+# A blocking statement that runs longer is canceled. Our migrations do not contain any.
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"
 
-# There is no timeout for statements that block nobody, such as building an index.
+# Statements that do not block others, such as building an index, have no timeout.
 ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True
 
 # A migration that was interrupted can be run again. It skips what already exists.
 ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 
-# Run each statement at once, not at the end of the migration: `RequireRelation` in
-# orgadmin/operations.py handles its errors.
+# Run each statement immediately instead of at the end of the migration, so that
+# `RequireRelation` in orgadmin/operations.py can handle its errors.
 ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
 
 
 # Backups
 
-# A file in which the backup reports when it last succeeded and failed, if there is one.
+# The file in which the backup reports when it last succeeded and failed. Optional.
 BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
 
 
 # Monitoring
 
-# Programs that send this token can read /metrics. Without it, there are no metrics.
+# Programs that send this token can read /metrics. Without this setting, there are no
+# metrics.
 METRICS_TOKEN = env.read_text("METRICS_TOKEN", default="")
 
-# Who gets mail when a unit of systemd fails, such as the backup.
+# The addresses that get an email when a systemd unit fails, such as the backup.
 FAILURE_EMAIL = env.read_list("FAILURE_EMAIL", default=[])
 
 
 # Background tasks (django-tasks)
 
-# Tasks wait in the database until "manage.py worker" runs them. With DEBUG, they run at
-# once, so that nobody has to run a worker on their own machine.
+# Tasks wait in the database until "manage.py worker" runs them. With DEBUG, tasks run
+# immediately, so that developers do not need a worker.
 TASKS = {
     "default": {
         "BACKEND": "django_tasks_db.DatabaseBackend",
@@ -236,30 +239,35 @@ EMAIL_TIMEOUT = 10  # seconds
 DEFAULT_FROM_EMAIL = env.read_text("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 
 # Whether people get an email when their own role changes or their invitation is
-# accepted, and whether admins get one when the people of their organization change.
-# Everyone can turn them off for themselves.
+# accepted. Each person can turn off these emails.
 NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE", default=True)
 
+# Whether admins get an email when the members of their organization change. Each admin
+# can turn off these emails.
 NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 
 
-# Invitations
+# Links in emails
 
 # The number of days after which the link in an invitation expires.
 INVITATION_DAYS = 7
 
+# The number of seconds after which a link to set a password expires. This must be at
+# least one day, because emails state it in days.
+PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
+
 
 # Records
 
-# After how many days in the trash an organization is deleted for good.
+# The number of days after which an organization in the trash is deleted permanently.
 TRASH_DAYS = env.read_positive_number("TRASH_DAYS", default=30)
 
-# Whether everyone who may view an organization sees the names of its admins, for
-# example its reviewers.
+# Whether everyone who can view an organization, including its reviewers, can see the
+# names of its admins.
 REVIEWERS_SEE_ADMINS = env.read_flag("REVIEWERS_SEE_ADMINS")
 
-# The country of phone numbers that begin with neither "+" nor "00", such as "DE".
-# Without it, such numbers stay as people type them.
+# The country, such as "DE", of phone numbers that do not begin with "+" or "00".
+# Without this setting, such numbers are stored as they were entered.
 PHONE_REGION = env.read_phone_region("PHONE_REGION")
 
 
@@ -269,14 +277,14 @@ AUTH_USER_MODEL = "orgadmin.User"
 
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
-    # django-guardian's backend, which asks the access rule about organizations.
+    # A subclass of django-guardian's backend that applies the access rule.
     "orgadmin.gate.backend.RuleBackend",
 ]
 
-# It asks for its own backend, of which ours is a subclass.
+# The check requires django-guardian's own backend instead of a subclass.
 SILENCED_SYSTEM_CHECKS = ["guardian.W001"]
 
-# django-guardian must not create a user that represents visitors.
+# Prevents django-guardian from creating a user that represents visitors.
 ANONYMOUS_USER_NAME = None
 
 GUARDIAN_MONKEY_PATCH_USER = False
@@ -286,7 +294,8 @@ GUARDIAN_MONKEY_PATCH_GROUP = False
 
 # Passwords
 
-# Django's default algorithm. In each process, one thread at a time computes a hash.
+# Django's default algorithm, but in each process, only one thread at a time computes a
+# hash.
 PASSWORD_HASHERS = ["orgadmin.accounts.hashing.BoundedPasswordHasher"]
 
 
@@ -299,8 +308,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "orgadmin.accounts.password_rules.KnownWordsValidator"},
 ]
 
-# A service with the interface of Pwned Passwords, which is asked whether a new password
-# is known from data breaches. It learns five characters of the password's hash.
+# A service with the API of Pwned Passwords, which checks if a new password is known
+# from data breaches. The service gets the first five characters of the password's hash.
 PWNED_PASSWORDS_URL = env.read_optional_url("PWNED_PASSWORDS_URL")
 
 
@@ -317,27 +326,28 @@ ACCOUNT_ADAPTER = "orgadmin.accounts.adapters.AccountAdapter"
 
 ACCOUNT_EMAIL_VERIFICATION = "none"
 
-# django-allauth counts attempts in each process separately. orgadmin.accounts.throttle
-# counts them in the database, for all processes together.
+# django-allauth counts attempts separately in each process. orgadmin.accounts.throttle
+# replaces this. It counts attempts in the database, for all processes together.
 ACCOUNT_RATE_LIMITS = False
 
 
 # Sessions
 
-# Django's sessions in the database, which also note whose session each is.
+# Django's sessions in the database, which also record the user of each session.
 SESSION_ENGINE = "orgadmin.accounts.sessions.session_store"
 
-# How long visitors keep their session, in seconds. It ends when they sign in.
+# The number of seconds after which the session of a visitor ends. People get a new
+# session when they sign in.
 SESSION_COOKIE_AGE = 60 * 60
 
-# After how many minutes without a request people are signed out, and after how many
-# hours in any case. Most people come about once a month, so they sign in for each visit
-# anyway. The limits cover a visit with a long break, and a working day.
+# People are signed out after SESSION_IDLE_MINUTES without a request, and after
+# SESSION_HOURS in any case. The defaults allow a long break and a working day. Most
+# people visit the site about once a month, so longer sessions would not help them.
 SESSION_IDLE_MINUTES = env.read_positive_number("SESSION_IDLE_MINUTES", default=60)
 
 SESSION_HOURS = env.read_positive_number("SESSION_HOURS", default=12)
 
-# The same for superusers and staff.
+# The same limits for superusers and staff.
 STAFF_SESSION_IDLE_MINUTES = env.read_positive_number(
     "STAFF_SESSION_IDLE_MINUTES", default=30
 )
@@ -345,19 +355,20 @@ STAFF_SESSION_IDLE_MINUTES = env.read_positive_number(
 STAFF_SESSION_HOURS = env.read_positive_number("STAFF_SESSION_HOURS", default=8)
 
 
-# Sign-in with OpenID providers. It is off if there is none.
+# Sign-in with OpenID providers
 
+# The providers. If there are none, this way to sign in is off.
 OIDC_PROVIDERS = providers.read_providers(allow_http=DEBUG)
 
-
-# Whether people without a password, who sign in with a provider, can set one for this
-# site. By default, the provider alone decides who can sign in as them.
+# Whether people who sign in with a provider, and have no password, can set one for this
+# site. By default, they cannot, so that only the provider controls who can sign in.
 ALLOW_FIRST_PASSWORD = env.read_flag("ALLOW_FIRST_PASSWORD")
 
 
 # Second factor
 
-# "off", "optional", or "staff". With "staff", superusers and staff must have one.
+# "off", "optional", or "staff". With "staff", superusers and staff must have a second
+# factor.
 SECOND_FACTOR = env.read_choice(
     "SECOND_FACTOR",
     choices=["off", "optional", "staff"],
@@ -367,7 +378,7 @@ SECOND_FACTOR = env.read_choice(
 
 MFA_ADAPTER = "orgadmin.accounts.adapters.MFAAdapter"
 
-# orgadmin.accounts.throttle counts attempts instead.
+# orgadmin.accounts.throttle replaces this.
 MFA_RATE_LIMITS = False
 
 MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
@@ -380,27 +391,28 @@ MFA_FORMS = {
     "activate_totp": "orgadmin.accounts.second_factor.forms.SetUpSecondFactorForm",
 }
 
-# Also accept the previous and the next code, for clocks that are half a minute off.
+# Also accept the previous and the next code, because clocks can be wrong by half a
+# minute.
 MFA_TOTP_TOLERANCE = 1
 
 
 # History (django-simple-history)
 
-# An index by date is not needed: versions are always looked up by organization.
+# Versions are always looked up by organization, so an index by date is not necessary.
 SIMPLE_HISTORY_DATE_INDEX = False
 
 
 # Internationalization
 
-# Each is called what its own speakers call it.
+# Each name is in the language itself.
 LANGUAGES = [
     ("en", "English"),
     ("de", "Deutsch"),
     ("fr", "Français"),
 ]
 
-# The cookie repeats the language that the person has chosen, for the sign-in page.
-LANGUAGE_COOKIE_AGE = 365 * 24 * 60 * 60
+# The cookie contains the language that the person has chosen, for the sign-in page.
+LANGUAGE_COOKIE_AGE = 365 * 24 * 60 * 60  # seconds
 
 LANGUAGE_COOKIE_HTTPONLY = True
 
@@ -421,7 +433,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
-# There is no storage for uploads: uploaded files are read and not kept.
+# There is no storage for uploads, because uploaded files are read but not stored.
 STORAGES = {
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage",
@@ -435,7 +447,8 @@ if DEBUG:
 
 # Security headers and cookies
 
-# Pages load nothing from other sites, run no inline script, and are shown in no frame.
+# Pages cannot load anything from other sites, run inline scripts, or be shown in
+# frames.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -458,30 +471,31 @@ PERMISSIONS_POLICY = {
     "usb": [],
 }
 
-# Messages name people and organizations. By default, they are in a cookie.
+# Messages contain names of people and organizations, so they are stored in the session
+# instead of a cookie.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
-# Forms contain the token, so no script has to read the cookie.
+# Forms contain the CSRF token, so scripts do not have to read the cookie.
 CSRF_COOKIE_HTTPONLY = True
 
-# Shows a form again that was sent with the token of an ended session.
+# Shows a form again if it was sent with the CSRF token of a session that has ended.
 CSRF_FAILURE_VIEW = "orgadmin.accounts.sessions.expired_session_forms.csrf_failure"
 
 if BASE_URL.startswith("https://"):
-    # Without a proxy that reports the scheme, every request seems to use HTTP, and
-    # Django would redirect again and again.
+    # Only redirect behind a proxy that reports the scheme. Without it, all requests
+    # seem to use HTTP, and Django would redirect forever.
     SECURE_SSL_REDIRECT = TRUST_PROXY
 
     SECURE_REDIRECT_EXEMPT = ["^healthz$", "^livez$"]
 
     SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
 
-    # Whether browsers also use https for names below this one. The owner of the domain
-    # decides, because browsers remember it for a year.
+    # Whether browsers also use HTTPS for all subdomains. The owner of the domain
+    # decides, because browsers store this for SECURE_HSTS_SECONDS.
     SECURE_HSTS_INCLUDE_SUBDOMAINS = env.read_flag("HSTS_SUBDOMAINS")
 
-    # Django's checks ask for HSTS on all subdomains, and for preloading in browsers.
-    # The owner of the domain decides about both.
+    # These checks require HSTS for all subdomains, and preloading in browsers. The
+    # owner of the domain decides about both.
     SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
     SESSION_COOKIE_NAME = "__Host-sessionid"
@@ -497,8 +511,10 @@ if BASE_URL.startswith("https://"):
     LANGUAGE_COOKIE_SECURE = True
 
 
-# Logging. With DEBUG, Django's default applies, without the lines about static files.
-# Otherwise, each line is JSON.
+# Logging
+
+# With DEBUG, Django's default applies, without the lines about static files. Otherwise,
+# each line is JSON.
 
 # Commands print their results to standard output, so they log to standard error.
 LOG_STREAM = "ext://sys.stdout"
@@ -543,12 +559,14 @@ else:
             "level": "INFO",
         },
         "loggers": {
-            # Leave everything to the root logger.
+            # The root logger handles these.
             "django": {"handlers": []},
             "django.server": {"handlers": []},
-            # It logs the ID of each passkey that is used, which identifies a person.
+            # Below WARNING, fido2 logs the ID of each passkey, which identifies a
+            # person.
             "fido2": {"level": "WARNING"},
-            # It logs each use of a connection, and each attempt to open one.
+            # Below ERROR, this logger reports each use of a connection and each attempt
+            # to open one.
             "psycopg.pool": {"level": "ERROR"},
         },
         "handlers": {

@@ -9,7 +9,7 @@ from orgadmin import health, metrics
 
 handler500 = health.server_error
 
-# The pages of sign-in methods that a setting switches on.
+# The pages of optional sign-in methods, which depend on the settings.
 second_factor_urls = path(
     "admin/second-factor/", include("orgadmin.accounts.second_factor.urls")
 )
@@ -25,8 +25,8 @@ if settings.SECOND_FACTOR != "off":
 if settings.OIDC_PROVIDERS:
     urlpatterns += [openid_connect_urls]
 urlpatterns += [
-    # django-allauth requires URLs with these names. Unlike the admin's own page, this
-    # page also signs out people who may no longer enter the admin.
+    # django-allauth requires URLs with these names. Unlike the admin's own sign-out
+    # page, "account_logout" is also open to people who have lost access to the admin.
     path("admin/login/", admin.site.login, name="account_login"),
     path("admin/logout/", admin.site.logout, name="account_logout"),
     path("admin/", include("orgadmin.accounts.urls")),

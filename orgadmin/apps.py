@@ -10,7 +10,7 @@ class OrgadminConfig(AppConfig):
     verbose_name = _("Records")
 
     def ready(self):
-        # Pages and checks register themselves when they are imported.
+        # These modules register their pages and checks when they are imported.
         from orgadmin import admin, metrics  # noqa: F401
         from orgadmin.access import audit_log, membership_log, permission_log
         from orgadmin.accounts.sessions import sessions
@@ -19,16 +19,18 @@ class OrgadminConfig(AppConfig):
         membership_log.connect_signal()
         permission_log.connect_signals()
         sessions.connect_signal()
-        # Tests that change INSTALLED_APPS call this method again.
+        # This method can run more than once: tests that change INSTALLED_APPS call it
+        # again.
         for listener in (security_mail.send_mail_about, metrics.count_event):
             if listener not in audit_log.listeners:
                 audit_log.listeners.append(listener)
 
 
 class AdminConfig(SimpleAdminConfig):
-    """Django's admin with our site, and without autodiscovery.
+    """Django's admin with our admin site, and without autodiscovery.
 
-    The admin classes of libraries would not ask the access rule.
+    Autodiscovery would add the admin classes of libraries, which do not apply the
+    access rule.
     """
 
     default_site = "orgadmin.admin.site.OrganizationAdminSite"

@@ -2,10 +2,10 @@
 
 
 class ResourcePolicyMiddleware:
-    """Forbid other sites to load pages and files of this site.
+    """Prevents other sites from loading pages and files of this site.
 
-    Without the header, another site could embed a page as an image or a script, and
-    learn from the time or the error whether someone is signed in here.
+    Without this header, another site could load a page as an image or a script. The
+    loading time or the error would reveal whether someone is signed in here.
     """
 
     def __init__(self, get_response):

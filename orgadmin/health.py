@@ -1,4 +1,4 @@
-"""Health checks for load balancers, and the error page that people see."""
+"""Health checks for load balancers, and the error page for people."""
 
 import sys
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
 from orgadmin.records.backup_status import describe_backup
 
-# Errors that may be gone on the next attempt: the database did not respond in time, or
-# many people are signing in.
+# The errors after which another attempt may succeed: the database did not respond in
+# time, or many people are signing in.
 TEMPORARY_ERRORS = (OperationalError, InterfaceError, TooBusy)
 
 RETRY_AFTER = 10  # seconds
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
-# What gunicorn reports as the address of a client on a Unix socket, and on the loopback
+# The client addresses that gunicorn reports for Unix sockets ("") and for the loopback
 # interface.
 ADDRESSES_OF_THIS_MACHINE = ("", "127.0.0.1", "::1")
 
@@ -45,20 +45,20 @@ NO_DATABASE = "the database does not answer"
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the site cannot serve people. The reason is an error's text, or empty."""
+    """Why the site does not work."""
 
     text: str
-    reason: str = ""
+    reason: str = ""  # the text of an error, or ""
 
     def __str__(self) -> str:
         return f"{self.text}: {self.reason}" if self.reason else self.text
 
 
 class HostMiddleware(CommonMiddleware):
-    """Refuse unknown hosts, except for health checks and metrics.
+    """Refuses unknown hosts, except for health checks and metrics.
 
-    Load balancers and Prometheus ask each server by its IP address, which is in no
-    setting. The answers use the host name for nothing.
+    Load balancers and Prometheus use the IP address of each server, which is not in
+    ALLOWED_HOSTS. This is safe, because these responses do not use the host name.
     """
 
     def process_request(self, request):
@@ -69,17 +69,17 @@ class HostMiddleware(CommonMiddleware):
 
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
-    """Answer 200, because the process is running."""
+    """Respond with status 200, because the process is running."""
     return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 if the database works and is migrated, else 503.
+    """Respond with status 200 if the database works and is migrated, or else 503.
 
-    Only superusers and programs on this machine learn what the problem is. With
-    "?details", programs on this machine also learn how old the backup is. Runs one
-    query if there is no session.
+    The response describes the problem only to superusers and to programs on this
+    machine. With "?details", programs on this machine also get the age of the backup.
+    Runs one query if the request has no session.
     """
     problem = find_problem()
     if problem is None:
@@ -92,17 +92,18 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def find_problem() -> Problem | None:
-    """Return what is wrong with the database, or None if all is well."""
+    """Return the problem of the database, or None if there is none."""
     try:
         applied = MigrationRecorder(connection).migration_qs.values_list("app", "name")
         if find_migrations() <= set(applied):
             return None
     except ProgrammingError:
-        # Nothing was ever migrated, so the table of applied migrations is missing.
+        # The table of applied migrations is missing, because no migration was ever run.
         return Problem(UNAPPLIED_MIGRATIONS)
     except Error as error:
         reasons.report("database", error)
-        # Without a text, the class of the error would say nothing new.
+        # For an error without a text, this would only be the error's class, which does
+        # not help.
         reason = reasons.describe_error(error) if str(error) else ""
         return Problem(NO_DATABASE, reason)
     return Problem(UNAPPLIED_MIGRATIONS)
@@ -112,7 +113,8 @@ def find_problem() -> Problem | None:
 def find_migrations() -> frozenset[tuple[str, str]]:
     """Return (app label, name) of all migrations of this release.
 
-    They are read from the disk once. A release does not change while it is running.
+    They are read from the disk only once, because a release does not change while it is
+    running.
     """
     return frozenset(MigrationLoader(connection=None).graph.nodes)
 
@@ -127,14 +129,14 @@ def _may_read_details(request: HttpRequest) -> bool:
 
 
 def _is_from_this_machine(request: HttpRequest) -> bool:
-    """Return whether a program on this machine sent the request, and not a proxy."""
+    """Return whether a program on this machine, except a proxy, sent the request."""
     if "X-Forwarded-For" in request.headers:
         return False
     return request.META.get("REMOTE_ADDR", "") in ADDRESSES_OF_THIS_MACHINE
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 if trying again later may help, else 500."""
+    """Respond with status 503 if another attempt may succeed, or else with 500."""
     error = sys.exc_info()[1]
     if not isinstance(error, TEMPORARY_ERRORS):
         return defaults.server_error(request)

@@ -20,8 +20,9 @@ from orgadmin.access.origin import current_request
 
 logger = logging.getLogger("orgadmin.requests")
 
-# Larger than a file that the import page accepts (orgadmin/records/imports/options.py),
-# and smaller than client_max_body_size in docs/deployment/nginx.conf.
+# This must be larger than the files that the import page accepts
+# (orgadmin/records/imports/options.py), and smaller than client_max_body_size in
+# docs/deployment/nginx.conf.
 MAX_REQUEST_SIZE = 22_000_000  # bytes
 
 MAX_TRACEBACK_LINES = 1_000
@@ -37,14 +38,15 @@ PERSONAL = re.compile(
     # path, as in "text/html" and "</p>".
     (?<![\w>])/\S.*
 
-    # An email address, and the word that it is a part of. Only the beginnings of words
-    # are tried: trying each character of a long word would take seconds.
+    # An email address, and the word that contains it. The match must begin at the start
+    # of a word, because trying each character of a long word would take seconds.
     |(?<!\S)\S+@\S+
 
-    # An IPv4 address, except those that servers listen on.
+    # An IPv4 address, except addresses that servers listen on.
     |\b(?!127\.0|0\.0)\d{1,3}(\.\d{1,3}){3}\b
 
-    # An IPv6 address in full. Text with two colons only may be a time of day.
+    # A full IPv6 address. Four colons are required, because text with two colons may be
+    # a time of day.
     |\b([\da-f]{1,4}:){4}[\da-f:]+
 
     # A shortened IPv6 address.
@@ -56,7 +58,7 @@ REPLACEMENT = "…"
 
 
 class RequestLogMiddleware:
-    """Logs each request, refuses large ones, and forbids caches to store responses."""
+    """Logs requests, refuses large requests, and prevents caches from storing pages."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -69,7 +71,7 @@ class RequestLogMiddleware:
         try:
             response = self.get_response(request)
             seconds = time.perf_counter() - started
-            # LogFormatter adds the route, the user and the ID of the request.
+            # `LogFormatter` adds the route, the user and the ID of the request.
             logger.info(
                 request.method,
                 extra={
@@ -79,7 +81,7 @@ class RequestLogMiddleware:
             )
         finally:
             current_request.reset(token)
-        # Django calls these when the response has been sent.
+        # Django calls these functions after the response has been sent.
         response._resource_closers += getattr(request, "after_response", [])
         response.headers["X-Request-ID"] = request.id
         if not response.has_header("Cache-Control"):
@@ -90,8 +92,8 @@ class RequestLogMiddleware:
 def check_size(request: HttpRequest) -> None:
     """Raise `RequestDataTooBig` if a request is too large, before it is read.
 
-    Django's own limit does not count uploaded files. A request without a Content-Length
-    header is not limited here.
+    Django's own limit does not include uploaded files. Requests without a
+    Content-Length header are not limited here.
     """
     size = int(request.META.get("CONTENT_LENGTH") or 0)
     if size > MAX_REQUEST_SIZE:
@@ -99,9 +101,9 @@ def check_size(request: HttpRequest) -> None:
 
 
 def choose_request_id(request: HttpRequest) -> str:
-    """Return the ID that a trusted proxy gave to the request, or a new ID.
+    """Return the request's ID from a trusted proxy, or a new ID.
 
-    With the proxy's ID, the request can be found in the proxy's log, too.
+    With the proxy's ID, the request can also be found in the proxy's log.
     """
     if settings.TRUST_PROXY:
         sent = request.headers.get("X-Request-ID", "")
@@ -113,20 +115,20 @@ def choose_request_id(request: HttpRequest) -> str:
 class LogFormatter(JsonFormatter):
     """Writes a record as JSON, without personal data.
 
-    A request is described by its route instead of its path. An error is described by
-    its type and traceback, because its message may quote what someone typed.
+    Requests are logged with their route instead of their path. Errors are logged with
+    their type and traceback, because their messages may contain what someone typed.
     """
 
     def add_fields(self, log_data, record, message_dict):
         super().add_fields(log_data, record, message_dict)
         request = log_data.pop("request", None) or current_request.get()
-        # Django's development server logs a socket as the request. It has no ID.
+        # Django's development server logs a socket as the request, which has no ID.
         if hasattr(request, "id"):
             log_data["request"] = request.id
-            # A record about a sign-in names the person itself.
+            # Records about sign-ins already contain the user.
             log_data.setdefault("user", get_user_id(request))
             if getattr(request, "viewing", None):
-                # A superuser views the site as this person.
+                # The person as whom a superuser views the site.
                 log_data["viewed_as"] = request.viewing.person.pk
             log_data["route"] = getattr(request.resolver_match, "route", None)
         message = log_data["message"]
@@ -147,9 +149,9 @@ class LogFormatter(JsonFormatter):
 
 
 class WithoutStaticFiles(logging.Filter):
-    """Leaves out the lines of `runserver` about files that it has found.
+    """Leaves out the lines of `runserver` about static files, except for errors.
 
-    Each page loads a dozen of them.
+    Each page loads about a dozen static files.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -160,10 +162,10 @@ class WithoutStaticFiles(logging.Filter):
 
 
 def get_user_id(request: HttpRequest) -> int | None:
-    """Return the primary key of the user, if the request has already loaded them.
+    """Return the primary key of the user, if the request has already loaded the user.
 
-    In a request that signs someone in, this is the person who is signed in then. If a
-    superuser views the site as someone else, it is the superuser.
+    - If the request signs someone in, this is the person who has just signed in.
+    - If a superuser views the site as someone else, this is the superuser.
     """
     viewing = getattr(request, "viewing", None)
     if viewing is not None:

@@ -1,8 +1,9 @@
-"""Metrics for Prometheus: what the servers count, and how the site is doing.
+"""Metrics for Prometheus: counts of requests and events, and the state of the site.
 
-With METRICS_TOKEN, /metrics answers programs that send this token. Each process counts
-in memory. Under gunicorn, they share files, so that any of them can answer for all (see
-docs/deployment/gunicorn.conf.py). No metric contains personal data or keys.
+If METRICS_TOKEN is set, /metrics responds to programs that send this token. Each
+process counts in memory. Under gunicorn, the processes share their counts in files, so
+that each process can return the counts of all (see docs/deployment/gunicorn.conf.py).
+Metrics do not contain personal data or keys.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ from orgadmin.records.backup_status import find_backup_problem, read_status
 # prometheus_client reads this variable when it is imported.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
-# Rows are counted up to this number, so that a large site answers as fast as others.
-LIMIT = 10_000
+# Rows are counted only up to this number, so that /metrics is fast even on large sites.
+MAX_COUNT = 10_000
 
-# The limits between which requests are counted. Most pages take 10 to 100 ms, and
+# The upper limits of the histogram's buckets. Most pages take 10 to 100 ms, and
 # PostgreSQL cancels a statement after 30 s.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 
-# Other methods are counted together, because clients can invent any number of them.
+# All other methods share one count, because clients can send any text as the method.
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
 REGISTRY = CollectorRegistry()
@@ -102,7 +103,7 @@ EVENTS = Counter(
 )
 
 
-# What the servers count
+# Counts of requests and events
 
 
 class DatabaseTimer:
@@ -148,21 +149,22 @@ class MetricsMiddleware:
         if hasattr(request, "replica_choice"):
             REPLICA_REQUESTS.labels(request.replica_choice).inc()
         if settings.DATABASE_POOL:
-            note_connections()
+            store_connections()
         return response
 
 
 def find_route(request: HttpRequest) -> str:
     """Return the route of a request, such as "admin/<path:object_id>/history/".
 
-    The path itself may contain keys and secrets, and there are too many of them.
+    The path is not used, because it may contain keys and secrets, and because there are
+    too many different paths.
     """
     match = request.resolver_match
     return match.route if match is not None else "unknown"
 
 
-def note_connections() -> None:
-    """Store how many connections the pool of this process has, and who waits."""
+def store_connections() -> None:
+    """Store the numbers of connections and waiting requests of this process's pool."""
     statistics = connection.pool.get_stats()  # type: ignore[attr-defined]
     CONNECTIONS.labels("all").set(statistics["pool_size"])
     CONNECTIONS.labels("free").set(statistics["pool_available"])
@@ -170,15 +172,15 @@ def note_connections() -> None:
 
 
 def count_event(event: AuditEvent) -> None:
-    """Count an event of the audit log, which is told to one process."""
+    """Count an event of the audit log, in the process that records the event."""
     EVENTS.labels(event.event).inc()
 
 
-# How the site is doing
+# The state of the site
 
 
 class SiteCollector(Collector):
-    """Reads the state of the site from the database when somebody asks for it."""
+    """Reads the state of the site from the database for each request to /metrics."""
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -187,7 +189,7 @@ class SiteCollector(Collector):
             reasons.report("database", error)
             metrics = []
         is_up = bool(metrics)
-        yield make_gauge("database_up", "Whether the database answers.", is_up)
+        yield make_gauge("database_up", "Whether the database responds.", is_up)
         yield from metrics
         yield from describe_backups()
 
@@ -208,24 +210,26 @@ def describe_migrations() -> Iterator[Metric]:
 
 def describe_site() -> Iterator[Metric]:
     rows = Organization.objects.unarchived().order_by()
-    orphaned = rows.filter(active_admins=0).values("pk")[:LIMIT].count()
+    orphaned = rows.filter(active_admins=0).values("pk")[:MAX_COUNT].count()
     yield make_gauge(
         "organizations_without_admin",
-        f"Organizations without an active admin, {LIMIT} at most.",
+        f"Organizations without an active admin, at most {MAX_COUNT}.",
         orphaned,
     )
     yield make_gauge(
         "audit_events_unsealed",
-        f"Events of the audit log that are not sealed yet, {LIMIT} at most.",
-        find_unsealed().values("pk")[:LIMIT].count(),
+        f"Events of the audit log that are not sealed yet, at most {MAX_COUNT}.",
+        find_unsealed().values("pk")[:MAX_COUNT].count(),
     )
     run = DoctorRun.objects.order_by("pk").last()
     if run is not None:
         yield make_gauge(
-            "doctor_errors", "Errors that the last run of doctor has left.", run.total
+            "doctor_errors", "Errors that the last run of doctor left.", run.total
         )
         yield make_gauge(
-            "doctor_age_seconds", "Since the last run of doctor.", find_age(run.at)
+            "doctor_age_seconds",
+            "Seconds since the last run of doctor.",
+            find_age(run.at),
         )
 
 
@@ -243,13 +247,13 @@ def describe_mail() -> Iterator[Metric]:
     if outbox.seen_at is not None:
         yield make_gauge(
             "worker_silent_seconds",
-            "Since a worker last reported.",
+            "Seconds since a worker last reported.",
             find_age(outbox.seen_at),
         )
 
 
 def describe_backups() -> Iterator[Metric]:
-    """Describe the backups, if BACKUP_STATUS names the file in which they report."""
+    """Yield metrics about the backups, if BACKUP_STATUS is set."""
     if not settings.BACKUP_STATUS:
         return
     problem = find_backup_problem()
@@ -259,15 +263,18 @@ def describe_backups() -> Iterator[Metric]:
     try:
         status = read_status()
     except (OSError, ValueError, TypeError):
-        # `backup_ok` says that something is wrong.
+        # The metric `backup_ok` already reports the problem.
         return
     if status.backup is not None:
         yield make_gauge(
-            "backup_age_seconds", "Since the last backup.", find_age(status.backup)
+            "backup_age_seconds",
+            "Seconds since the last backup.",
+            find_age(status.backup),
         )
 
 
 def find_age(moment: Any) -> float:
+    """Return the number of seconds since a moment."""
     return (timezone.now() - moment).total_seconds()
 
 
@@ -276,16 +283,16 @@ def find_age(moment: Any) -> float:
 
 @never_cache
 def show_metrics(request: HttpRequest) -> HttpResponse:
-    """Answer with all metrics, in the format that the client asks for.
+    """Return all metrics in Prometheus's text format.
 
-    The request needs the header "Authorization: Bearer" with METRICS_TOKEN. Without it,
-    or if there is no such setting, the page does not exist.
+    The request needs the header "Authorization: Bearer" with METRICS_TOKEN. Without the
+    header or the setting, the response is 404.
     """
     if not may_read(request):
         raise Http404
-    of_site = CollectorRegistry()
-    of_site.register(SiteCollector())
-    content = generate_latest(find_registry()) + generate_latest(of_site)
+    site_registry = CollectorRegistry()
+    site_registry.register(SiteCollector())
+    content = generate_latest(find_registry()) + generate_latest(site_registry)
     return HttpResponse(content, content_type=CONTENT_TYPE_LATEST)
 
 
@@ -297,7 +304,7 @@ def may_read(request: HttpRequest) -> bool:
 
 
 def find_registry() -> CollectorRegistry:
-    """Return what this process has counted, or all processes of the server."""
+    """Return the counts of this process, or of all processes if they share files."""
     if SHARED_FOLDER not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()

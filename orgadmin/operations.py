@@ -1,7 +1,7 @@
-"""What migrations share: a relation that every row must have, indexes, and a trigger.
+"""Operations for migrations: required relations, indexes, and a trigger.
 
-docs/required-relation.md is the recipe for such a relation. Migrations may import this
-module, because it imports no other module of this app.
+docs/required-relation.md explains how to add a relation that every row must have.
+Migrations can import this module, because it does not import other modules of this app.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 BATCH = 500  # rows in one transaction, which locks them for about 30 ms
 REPORT_EVERY = 100 * BATCH  # rows
-SHOWN_IDS = 10  # in a message
-BASE_LENGTH = 50  # characters of a row's name that its group carries
+MAX_SHOWN_IDS = 10  # in an error message
+BASE_LENGTH = 50  # characters of a row's name that become part of its group's name
 
-# How often a transaction is tried if other transactions block it, and the wait between
+# The number of attempts if other transactions block a transaction, and the wait between
 # two attempts.
 ATTEMPTS = 100
 RETRY_SECONDS = 0.1
 
-# PostgreSQL's SQLSTATE codes if another transaction blocks this one
+# PostgreSQL's SQLSTATE codes for errors that other transactions cause.
 NAME_TAKEN = "23505"
 ROW_LOCKED = "55P03"
 DEADLOCK = "40P01"
@@ -51,10 +51,9 @@ def commit(
     work: Callable[..., Result],
     *arguments: Any,
 ) -> Result:
-    """Call `work(*arguments)` in a transaction of its own, and return its result.
+    """Call `work(*arguments)` in its own transaction, and return the result.
 
-    If another transaction blocks this one, this one is rolled back and `work` is called
-    again.
+    If another transaction is in the way, rolls back and calls `work` again.
     """
     attempt = 1
     while True:
@@ -71,12 +70,14 @@ def commit(
 
 
 def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Configure the current transaction to disturb others little, on PostgreSQL.
+    """Configure the current transaction so that it hardly blocks others.
 
-    The lock timeout is short: while this transaction waits for a lock, other
-    transactions wait for the locks that it already holds. Sequential scans are turned
-    off, because the statistics of a table that has grown may be outdated, and
-    PostgreSQL would not use its indexes.
+    This only has an effect on PostgreSQL:
+
+    - The lock timeout is short. While this transaction waits for a lock, other
+      transactions wait for the locks that it already holds.
+    - Sequential scans are turned off. If a table has grown, its statistics may be
+      outdated, and PostgreSQL might not use its indexes.
     """
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(
@@ -94,8 +95,8 @@ def create_index(
     """Create an index on `definition`, such as "orgadmin_user (username)".
 
     On PostgreSQL, this blocks neither reads nor writes, and the migration needs
-    `atomic = False`. An attempt that was interrupted leaves an invalid index there,
-    which this replaces.
+    `atomic = False`. If an interrupted attempt has left an invalid index, it is
+    replaced.
     """
     drop_index(schema_editor, name)
     kind = "UNIQUE INDEX" if unique else "INDEX"
@@ -104,13 +105,13 @@ def create_index(
 
 
 def drop_index(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
-    """Drop an index, if there is one. Blocks nobody."""
+    """Drop an index if it exists, without blocking reads or writes."""
     concurrently = get_concurrently(schema_editor)
     schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
 
 
 def get_concurrently(schema_editor: BaseDatabaseSchemaEditor) -> str:
-    """Return the keyword that avoids blocking writes. SQLite has none."""
+    """Return the keyword that avoids blocking writes, or "" on SQLite."""
     if schema_editor.connection.vendor == "postgresql":
         return "CONCURRENTLY"
     return ""
@@ -142,8 +143,8 @@ def is_taken(
 ) -> bool:
     """Return whether a group has this name.
 
-    `taken` are the names that are known to be taken. Names in `looked_up` that are not
-    among them are free. Other names need a query.
+    `taken` contains names that are known to be taken. Names that are in `looked_up` but
+    not in `taken` are free. All other names are looked up with a query.
     """
     if name in taken:
         return True
@@ -164,7 +165,7 @@ class PopulateGroups(migrations.RunPython):
     Each batch is committed separately, so the migration needs `atomic = False`. If it
     is interrupted, it can be run again, and the groups get the same names.
 
-    When it is reversed, it deletes the groups of all rows and prints how many
+    Reversing this operation deletes the groups of all rows, and prints how many
     memberships end.
     """
 
@@ -197,8 +198,7 @@ class PopulateGroups(migrations.RunPython):
         self._announce_deletion(apps, rows)
         batches = self._commit_batches(schema_editor, self._delete_groups, rows, groups)
         for _batch in batches:
-            # The loop runs the generator, which does the work. There is no progress to
-            # report.
+            # The generator deletes the groups. The loop only exhausts it.
             pass
 
     def _get_rows(
@@ -222,9 +222,9 @@ class PopulateGroups(migrations.RunPython):
     ) -> Iterator[list]:
         """Call `work(rows, groups)` in a transaction per batch, and yield the batches.
 
-        `work` takes a queryset, handles a batch of its first rows, and returns them. In
+        `work` handles the first rows of the queryset, and returns them as a batch. In
         the meantime, others may save rows with lower IDs. So after the last row, this
-        starts again from the first one, until it finds no rows.
+        starts again from the first row, until it finds no more rows.
         """
         while True:
             has_found_rows = False
@@ -298,7 +298,7 @@ class PopulateGroups(migrations.RunPython):
         return chosen
 
     def _candidate_names(self, row: RowWithoutGroup) -> Iterator[str]:
-        """Yield the names that a row's group can get, without end, best name first."""
+        """Yield an endless sequence of names for a row's group, best names first."""
         model_name = self.model.rpartition(".")[2]
         base = row.name[:BASE_LENGTH].strip() or model_name
         yield f"{base} {self.suffix}"
@@ -311,8 +311,8 @@ class PopulateGroups(migrations.RunPython):
     ) -> None:
         """Store the group of each row.
 
-        Executes one prepared statement for all rows, because `bulk_update()` would
-        build a large CASE expression.
+        Runs the same statement for each row, because `bulk_update()` would build a
+        large CASE expression.
         """
         connection = connections[rows.db]
         quote_name = connection.ops.quote_name
@@ -349,9 +349,10 @@ ORGANIZATION_CHANGED = {
 
 
 class RecordChangesOf(migrations.RunPython):
-    """Choose the columns of organizations whose changes set `changed_at`.
+    """Set the columns of organizations whose changes update `changed_at`.
 
-    `columns` are all of them, and `before` those that did so until now.
+    `columns` is the new list of columns. `before` is the previous list, which is
+    restored if the operation is reversed.
     """
 
     # RunPython's own deconstruct() returns its functions instead of our arguments.
@@ -389,10 +390,11 @@ class RecordChangesOf(migrations.RunPython):
 
 
 class AddSortColumn(migrations.AddField):
-    """Add a text column whose values both databases compare by their code points.
+    """Add a text column whose values are compared by code point on both databases.
 
-    SQLite always does so; PostgreSQL does if the column has the collation "C". On
-    SQLite, Django would create the table anew, and triggers that name it prevent that.
+    SQLite always compares by code point. PostgreSQL does so if the column has the
+    collation "C". On SQLite, Django would recreate the table, which fails if triggers
+    refer to it.
     """
 
     def database_forwards(
@@ -419,14 +421,14 @@ class AddSortColumn(migrations.AddField):
 class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL.
 
-    Raises `IntegrityError` if the relation is missing in some rows. The message names
+    Raises `IntegrityError` if the relation is missing in some rows. The message lists
     the rows and says how to fill them: by going back to the migration `before`, which
-    is the one before the migration that fills the relation. When this operation is
-    reversed, the relation may be NULL again.
+    precedes the migration that fills the relation. Reversing this operation allows NULL
+    again.
 
     On PostgreSQL, the database backend first adds a NOT VALID check constraint and
-    validates it. With this constraint, SET NOT NULL need not scan the table, so it
-    locks out readers only for a moment.
+    validates it. With this constraint, SET NOT NULL does not have to scan the table, so
+    it blocks readers only for a moment.
     """
 
     # AlterField's own deconstruct() leaves out `before`.
@@ -482,12 +484,11 @@ class RequireRelation(migrations.AlterField):
     def _drop_checks(self, schema_editor: BaseDatabaseSchemaEditor, model: Any) -> None:
         """Drop the check constraint "IS NOT NULL" that the database backend added.
 
-        This is called when the migration has failed because of rows without the
-        relation, while the previous release still serves requests. By then, the backend
-        of django-zero-downtime-migrations may have added the check, which it does
-        before it sets NOT NULL. PostgreSQL enforces such a check for new rows even
-        though it is not validated yet. The previous release does not set the column, so
-        it could not insert any rows until the check is gone.
+        This is called after the migration has failed because of rows without the
+        relation. django-zero-downtime-migrations may have added the check before it
+        tried to set NOT NULL, and PostgreSQL enforces the check for new rows even if it
+        is not validated yet. The previous release, which still serves requests, does
+        not set the column. So it could not insert rows until the check is dropped.
         """
         column = model._meta.get_field(self.name).column
         # Any, because the methods used here are private.
@@ -505,9 +506,9 @@ class RequireRelation(migrations.AlterField):
             subject = f"1 {options.verbose_name} has"
         else:
             subject = f"{number:,} {options.verbose_name_plural} have"
-        pks = missing.values_list("pk", flat=True)[:SHOWN_IDS]
+        pks = missing.values_list("pk", flat=True)[:MAX_SHOWN_IDS]
         listed = ", ".join(str(pk) for pk in pks)
-        if number > SHOWN_IDS:
+        if number > MAX_SHOWN_IDS:
             listed += " …"
         return IntegrityError(
             f"{subject} no {self.name}: {listed}. The previous release still saves such"
