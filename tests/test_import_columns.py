@@ -3,7 +3,7 @@
 from django.test import SimpleTestCase
 
 from orgadmin.models import ColumnMapping, Import, Organization
-from orgadmin.records.imports.file_columns import describe_columns, make_mapping
+from orgadmin.records.imports.file_columns import make_mapping, preview_columns
 from orgadmin.records.imports.file_records import Record
 from orgadmin.records.imports.header import TitleReader
 
@@ -17,7 +17,7 @@ def make_records(text):
 
 
 def read_columns(text, **mapping):
-    return describe_columns(make_records(text), TitleReader(mapping))
+    return preview_columns(make_records(text), TitleReader(mapping))
 
 
 class DescriptionTests(SimpleTestCase):

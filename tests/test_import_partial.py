@@ -53,7 +53,7 @@ class EngineTests(TestCase):
                 "New",
             },
         )
-        [email, twice, unknown] = [row.describe()[-1] for row in report.rejected]
+        [email, twice, unknown] = [row.list_cells()[-1] for row in report.rejected]
         self.assertIn("Enter a valid email address.", email)
         self.assertNotIn("line", email)
         self.assertIn("Line 2 already has this reference", twice)
@@ -86,7 +86,7 @@ class EngineTests(TestCase):
         names = set(Organization.objects.values_list("name", flat=True))
         self.assertEqual(names, {"Mine", "Foreign"})
         [rejected] = report.rejected
-        self.assertIn("You cannot create organizations.", rejected.describe()[-1])
+        self.assertIn("You cannot create organizations.", rejected.list_cells()[-1])
 
     @tag("C9")
     def test_a_refused_batch_of_roles_refuses_the_whole_file(self):

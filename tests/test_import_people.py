@@ -330,7 +330,7 @@ class GuardTests(PeopleCase):
         )
         [rejected] = report.rejected
         self.assertEqual(rejected.line, 2)
-        self.assertIn("without an active admin", rejected.describe()[-1])
+        self.assertIn("without an active admin", rejected.list_cells()[-1])
         self.assertEqual(self.find_role(self.boss, self.acme), ("admin", None))
         self.assertEqual(self.find_role(self.mary, self.acme), ("reviewer", None))
         self.assertEqual(report.people, 2)

@@ -28,7 +28,7 @@ from orgadmin.models import (
     ReviewSection,
     User,
 )
-from orgadmin.records.doctor.key_check import REUSED, examine_keys
+from orgadmin.records.doctor.key_check import REUSED_ID, examine_keys
 from orgadmin.records.erasure import erase_person
 from tests.factories import (
     ADMIN,
@@ -346,7 +346,7 @@ class ReusedKeyTests(TestCase):
         return [
             (issue.organization, issue.text)
             for issue in examine_keys()
-            if issue.kind == REUSED
+            if issue.kind == REUSED_ID
         ]
 
     def delete_organization(self, name="Old", rename_to=None, members=1):

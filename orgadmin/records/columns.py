@@ -157,7 +157,7 @@ ROLE_TITLES = ("Role", "Rolle", "Rôle")
 
 
 def fold_title(title: str) -> str:
-    """Return a normal form, which is the same for different spellings of a title."""
+    """Return a normal form that is the same for different spellings of a title."""
     letters = re.sub(r"[\W_]", "", normalize(title))
     # Remove the prefix from "Organization Name", but keep "Organization" alone, which
     # is a title of the name.

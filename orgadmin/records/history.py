@@ -121,7 +121,7 @@ def read_whole_change(
     if not pair or pair[0].pk != key:
         return None
     before = pair[1] if len(pair) == 2 else None
-    entry = describe_record(before, pair[0], permissions, shown=None)
+    entry = make_log_entry(before, pair[0], permissions, shown=None)
     if entry is not None:
         hide_people([entry], organization, gate)
     return entry
@@ -361,17 +361,17 @@ def _read_changes(
     after = None
     for record in _read_newest_first(records, "history_id", before, limit):
         if after is not None:
-            entry = describe_record(record, after, permissions)
+            entry = make_log_entry(record, after, permissions)
             if entry is not None:
                 yield entry
         after = record
     if after is not None:
-        entry = describe_record(None, after, permissions)
+        entry = make_log_entry(None, after, permissions)
         if entry is not None:
             yield entry
 
 
-def describe_record(
+def make_log_entry(
     before: HistoricalOrganization | None,
     record: HistoricalOrganization,
     permissions: Collection[str],

@@ -206,7 +206,7 @@ def find_organizations(
     found.add_matches(rows, conditions)
     if not text.is_short:
         add_similar(found, rows, text)
-    return [describe_organization(row, text.words) for row in found.rows]
+    return [make_organization_hit(row, text.words) for row in found.rows]
 
 
 def find_contacts(
@@ -233,7 +233,7 @@ def find_contacts(
     found.add_matches(rows, conditions)
     if not text.is_short:
         add_similar(found, rows, text)
-    return [describe_contact(row, text.words) for row in found.rows]
+    return [make_contact_hit(row, text.words) for row in found.rows]
 
 
 def find_people(
@@ -254,7 +254,7 @@ def find_people(
     if not text.is_short:
         typed = text.typed.split()[:MAX_WORDS]
         found.add(rows.filter(contains_all(fields, typed, "icontains")))
-    return [describe_person(row, text.words) for row in found.rows]
+    return [make_person_hit(row, text.words) for row in found.rows]
 
 
 def starts_with(name: str, start: str) -> Q:
@@ -316,8 +316,8 @@ def find_candidates(table: str, text: str, *, using: str) -> list[int]:
     The most similar rows come first.
 
     Sends all statements together, so that they need one round trip, and run in one
-    transaction. The last statement resets the settings, in case that a transaction was
-    already open, such as in tests.
+    transaction. The last statement resets the settings, because a transaction may
+    already be open, such as in tests.
     """
     statements = [
         OTHER_SCANS.format(state="off"),
@@ -355,7 +355,7 @@ def contains_all(fields: Collection[str], words: Iterable[str], lookup: str) -> 
     return condition
 
 
-def describe_organization(row: Any, words: Collection[str]) -> Hit:
+def make_organization_hit(row: Any, words: Collection[str]) -> Hit:
     """Return a hit for an organization. Its address is shown only if it matches."""
     fields = [make_field(row, "reference", words)]
     address = FoundField(
@@ -366,7 +366,7 @@ def describe_organization(row: Any, words: Collection[str]) -> Hit:
     return Hit(row, make_field(row, "name", words), remove_empty(fields))
 
 
-def describe_contact(row: Contact, words: Collection[str]) -> Hit:
+def make_contact_hit(row: Contact, words: Collection[str]) -> Hit:
     organization = FoundField(
         get_label(row, "organization"), mark_matches(row.organization.name, words)
     )
@@ -378,7 +378,7 @@ def describe_contact(row: Contact, words: Collection[str]) -> Hit:
     return Hit(row, make_field(row, "name", words), remove_empty(fields))
 
 
-def describe_person(row: User, words: Collection[str]) -> Hit:
+def make_person_hit(row: User, words: Collection[str]) -> Hit:
     fields = [
         make_field(row, "first_name", words),
         make_field(row, "last_name", words),

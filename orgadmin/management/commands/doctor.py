@@ -11,16 +11,25 @@ from orgadmin.accounts.company.provider_check import Finding, Level
 from orgadmin.management.deploy_check import examine_deployment, examine_providers
 from orgadmin.management.output import EscapedCommand
 from orgadmin.models import DoctorRun
-from orgadmin.records.doctor.audit_check import ERROR, describe_end, examine_audit_log
+from orgadmin.records.doctor.audit_check import (
+    AUDIT_LOG_ERROR,
+    describe_end,
+    examine_audit_log,
+)
 from orgadmin.records.doctor.company_check import (
     UNKNOWN_REFERENCE,
     examine_mapped_roles,
 )
 from orgadmin.records.doctor.doctor import Issue, examine_organizations
-from orgadmin.records.doctor.ends_check import OTHER_GROUP, examine_ends
-from orgadmin.records.doctor.key_check import REUSED, examine_keys
-from orgadmin.records.doctor.mail_check import GIVEN_UP, LATE, STOPPED, examine_outbox
-from orgadmin.records.doctor.name_check import CLASH, examine_names
+from orgadmin.records.doctor.ends_check import END_IN_OTHER_GROUP, examine_ends
+from orgadmin.records.doctor.key_check import REUSED_ID, examine_keys
+from orgadmin.records.doctor.mail_check import (
+    LATE_MAIL,
+    STOPPED_WORKER,
+    UNSENT_MAIL,
+    examine_outbox,
+)
+from orgadmin.records.doctor.name_check import SAME_NAME, examine_names
 from orgadmin.records.doctor.role_holder_check import examine_role_holders
 from orgadmin.records.encryption import examine_second_factors
 
@@ -43,23 +52,25 @@ EXAMINATIONS = (
 
 # {kind of an error that the command cannot repair: what to do}
 REMEDIES = {
-    ERROR: (
+    AUDIT_LOG_ERROR: (
         "A broken audit log cannot be repaired. Someone has changed the database:"
         " compare the log with its copy (see docs/operations.md)."
     ),
-    REUSED: (
+    REUSED_ID: (
         "A reused ID cannot be repaired: create the organization or the person again,"
         " and delete the one with this ID (see docs/operations.md)."
     ),
-    CLASH: "Give one of these people another username or email address on their page.",
-    STOPPED: "Start the worker, which sends the mail (see docs/operations.md).",
-    LATE: "Look in the worker's log, and check that the mail server accepts mail.",
-    GIVEN_UP: (
+    SAME_NAME: (
+        "Give one of these people another username or email address on their page."
+    ),
+    STOPPED_WORKER: "Start the worker, which sends the mail (see docs/operations.md).",
+    LATE_MAIL: "Look in the worker's log, and check that the mail server accepts mail.",
+    UNSENT_MAIL: (
         "Open “Unsent emails” as a superuser, and send the mail again or discard it"
         " (see docs/operations.md)."
     ),
     # For roles that have ended as well as for roles that have not.
-    OTHER_GROUP: (
+    END_IN_OTHER_GROUP: (
         "Take these people out of the group, or clear “ends_at” in the table"
         " orgadmin_user_groups (see docs/operations.md)."
     ),

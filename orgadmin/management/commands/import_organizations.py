@@ -207,7 +207,9 @@ class ImportCommand(EscapedCommand):
         """Write the rows with problems to a file, if there are any."""
         if not report.rejected:
             return
-        rows = list_rejected(report.titles, (row.describe() for row in report.rejected))
+        rows = list_rejected(
+            report.titles, (row.list_cells() for row in report.rejected)
+        )
         try:
             with open(path, "w", encoding="utf-8-sig", newline="") as file:
                 file.writelines(write_csv(rows))

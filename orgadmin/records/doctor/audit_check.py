@@ -9,8 +9,8 @@ from django.utils.translation import gettext_noop as _
 from orgadmin.access import audit_log
 from orgadmin.records.doctor.doctor import Issue
 
-ERROR = _("audit log")
-NOTE = "unsealed events"
+AUDIT_LOG_ERROR = _("audit log")
+UNSEALED_NOTE = "unsealed events"
 
 
 def examine_audit_log(*, fix: bool = False) -> Iterator[Issue]:
@@ -21,14 +21,14 @@ def examine_audit_log(*, fix: bool = False) -> Iterator[Issue]:
     """
     for problem in audit_log.verify():
         text = f"position {problem.position}: {problem.text}"
-        yield Issue(ERROR, text, is_repairable=False)
+        yield Issue(AUDIT_LOG_ERROR, text, is_repairable=False)
     unsealed = audit_log.find_unsealed(older_than=audit_log.SEALING_TIME).count()
     if unsealed:
         text = f"{unsealed:,} were not sealed within a minute"
         if fix:
             audit_log.publish()
             text += "; they are sealed now"
-        yield Issue(NOTE, text, is_error=False)
+        yield Issue(UNSEALED_NOTE, text, is_error=False)
 
 
 def describe_end() -> str:

@@ -14,9 +14,9 @@ UNKNOWN_REFERENCE = _("unknown reference")
 
 
 def examine_mapped_roles(*, fix: bool = False) -> Iterator[Issue]:
-    """Yield unknown references: settings map groups to them, no organization has them.
+    """Yield the references in the settings that do not belong to any organization.
 
-    They cannot be repaired, so `fix` has no effect.
+    The doctor cannot repair them, so `fix` has no effect.
     """
     for provider in settings.OIDC_PROVIDERS:
         mapped = {row.reference for row in provider.roles}

@@ -291,7 +291,7 @@ class BatchExamination:
         )
 
     def _check_group_names(self) -> list[Issue]:
-        """Find, and with `fix` rename, groups that are not named after their owner.
+        """Find, and with `fix` rename, groups without the name of their organization.
 
         If the name of a group does not end with its role, someone has probably renamed
         the group on purpose. Such a group gets a note, and keeps its name.
@@ -315,7 +315,7 @@ class BatchExamination:
         return issues
 
     def _check_role_permissions(self) -> list[Issue]:
-        """Find, and with `fix` repair, object permissions that differ from the role."""
+        """Find, and with `fix` replace, group permissions that differ from the role."""
         stored = OrganizationGroupObjectPermission.objects.filter(group__in=self.owners)
         actual: dict[int, set[Grant]] = defaultdict(set)  # by group ID
         for group_id, pk, name in stored.values_list(
@@ -366,7 +366,10 @@ class BatchExamination:
         return issues
 
     def _check_membership_log(self) -> list[Issue]:
-        """Find, and with `fix` add, missing entries of the membership log."""
+        """Find, and with `fix` add, missing entries of the membership log.
+
+        Sets `unlogged_users`.
+        """
         actual, logged = self._read_memberships_and_log()
         joined = {key: actual[key] for key in actual if key not in logged}
         left = {key: logged[key] for key in logged if key not in actual}
@@ -414,6 +417,10 @@ class BatchExamination:
     def _log_changes(
         self, event: Event, unlogged: Mapping[RoleKey, KnownMember], verb: str
     ) -> list[Issue]:
+        """Return an issue for each role whose last change is not in the log.
+
+        With `fix`, adds these changes to the log.
+        """
         issues = []
         changes = []
         for key, member in unlogged.items():
@@ -475,10 +482,11 @@ class BatchExamination:
         return issues
 
     def _check_active_admins(self) -> list[Issue]:
-        """Find, and with `fix` correct, the number of active admins and their end.
+        """Find, and with `fix` correct, wrong numbers and wrong ends of active admins.
 
-        Database triggers update both columns. If one of them is wrong, someone has
-        changed memberships without the triggers.
+        `admins_end_at` is when the last active admin loses access, if ever. Database
+        triggers update both columns. If one of them is wrong, someone has changed
+        memberships without the triggers.
         """
         ends: dict[int, list[datetime | None]] = defaultdict(list)
         for member in self.members:

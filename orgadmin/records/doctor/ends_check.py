@@ -15,8 +15,8 @@ from orgadmin.people.expiry import remove_ended_memberships
 from orgadmin.people.outbox import is_queued
 from orgadmin.records.doctor.doctor import Issue
 
-ENDED = _("ended membership")
-OTHER_GROUP = _("end in another group")
+ENDED_MEMBERSHIP = _("ended membership")
+END_IN_OTHER_GROUP = _("end in another group")
 
 # The worker removes ended memberships every minute, unless someone else is changing the
 # same rows. After this time, something is wrong.
@@ -40,7 +40,7 @@ def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
             f"memberships that ended more than an hour ago, and that no worker has"
             f" removed: {overdue:,}"
         )
-        yield Issue(ENDED, text)
+        yield Issue(ENDED_MEMBERSHIP, text)
         if fix:
             remove_ended_memberships()
     # These include ends in the future.
@@ -53,4 +53,4 @@ def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
             f" {row.ends_at:%Y-%m-%d %H:%M} UTC, but only roles in organizations can"
             " end. Django counts its permissions until a worker removes the person"
         )
-        yield Issue(OTHER_GROUP, text, is_repairable=False)
+        yield Issue(END_IN_OTHER_GROUP, text, is_repairable=False)

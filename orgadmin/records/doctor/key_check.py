@@ -17,7 +17,7 @@ from orgadmin.records.batches import read_in_batches
 from orgadmin.records.doctor.doctor import Issue
 from orgadmin.records.keys import find_outdated_sequences, raise_sequences
 
-REUSED = _("reused ID")
+REUSED_ID = _("reused ID")
 
 # The deletion of a user or an organization ends their memberships. The membership log
 # records the end of each membership with one of these reasons.
@@ -52,7 +52,7 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
         name = find_previous_organization(organization)
         if name is not None:
             text = f"the organization “{name}”, which was deleted, had the same ID"
-            yield Issue(REUSED, text, organization, is_repairable=False)
+            yield Issue(REUSED_ID, text, organization, is_repairable=False)
     for user in read_rows(User, find_suspected_users()):
         name = find_previous_user(user)
         if name is not None:
@@ -60,7 +60,7 @@ def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
                 f"{user} (ID {user.pk}): the user {name}, who was deleted, had the same"
                 " ID"
             )
-            yield Issue(REUSED, text, is_repairable=False)
+            yield Issue(REUSED_ID, text, is_repairable=False)
 
 
 def read_rows(model: type[AnyModel], pks: set[int]) -> Iterator[AnyModel]:

@@ -11,9 +11,9 @@ from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import find_state
 from orgadmin.records.doctor.doctor import Issue
 
-STOPPED = _("stopped worker")
-LATE = _("late mail")
-GIVEN_UP = _("unsent mail")
+STOPPED_WORKER = _("stopped worker")
+LATE_MAIL = _("late mail")
+UNSENT_MAIL = _("unsent mail")
 
 
 def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
@@ -25,14 +25,14 @@ def examine_outbox(*, fix: bool = False) -> Iterator[Issue]:
         text = "no worker has reported since yesterday"
         if state.seen_at is not None:
             text = f"no worker has reported since {state.seen_at:%Y-%m-%d %H:%M} UTC"
-        yield Issue(STOPPED, text, is_repairable=False)
+        yield Issue(STOPPED_WORKER, text, is_repairable=False)
     if state.is_late and state.waiting_since is not None:
         minutes = (timezone.now() - state.waiting_since).total_seconds() // 60
         text = (
             f"messages that wait to be sent: {state.waiting:,}; the oldest for"
             f" {minutes:,.0f} minutes"
         )
-        yield Issue(LATE, text, is_repairable=False)
+        yield Issue(LATE_MAIL, text, is_repairable=False)
     if state.given_up:
         text = f"messages that were given up: {state.given_up:,}"
-        yield Issue(GIVEN_UP, text, is_repairable=False)
+        yield Issue(UNSENT_MAIL, text, is_repairable=False)

@@ -15,9 +15,9 @@ from orgadmin.models.addresses import fold_email, fold_username
 from orgadmin.records.batches import BATCH
 from orgadmin.records.doctor.doctor import Issue
 
-CLASH = _("same name")
-OUTDATED = _("outdated normal form")
-UNSORTED = _("order of people")
+SAME_NAME = _("same name")
+OUTDATED_FORM = _("outdated normal form")
+WRONG_ORDER = _("order of people")
 
 
 def examine_names(*, fix: bool = False) -> Iterator[Issue]:
@@ -37,7 +37,7 @@ def examine_names(*, fix: bool = False) -> Iterator[Issue]:
             if fix:
                 sort_name = user.make_sort_name()
                 models.QuerySet(User).filter(pk=user.pk).update(sort_name=sort_name)
-            yield Issue(UNSORTED, f"“{user}” is not sorted by their current name")
+            yield Issue(WRONG_ORDER, f"“{user}” is not sorted by their current name")
     yield from note_usernames_of_others()
 
 
@@ -57,14 +57,16 @@ def examine_user(user: User, *, fix: bool) -> Issue:
         namesake = others.find_by_email(user.email)
     if namesake is not None:
         text = f"“{user}” and “{namesake}” have the same username or email address"
-        return Issue(CLASH, text, is_repairable=False)
+        return Issue(SAME_NAME, text, is_repairable=False)
     if fix:
         # Django's own update(), because no field relevant to security changes.
         models.QuerySet(User).filter(pk=user.pk, username=user.username).update(
             username_fold=fold_username(user.username),
             email_fold=fold_email(user.email) or None,
         )
-    return Issue(OUTDATED, f"“{user}” cannot sign in with all spellings of their names")
+    return Issue(
+        OUTDATED_FORM, f"“{user}” cannot sign in with all spellings of their names"
+    )
 
 
 def note_usernames_of_others() -> Iterator[Issue]:

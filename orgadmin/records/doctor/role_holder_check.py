@@ -17,7 +17,7 @@ from orgadmin.models.guards import lock_users
 from orgadmin.models.role_holder import NEVER
 from orgadmin.records.doctor.doctor import Issue
 
-KIND = _("role holder")
+WRONG_ROLE_HOLDER = _("role holder")
 
 BATCH = 5_000  # people
 
@@ -38,7 +38,7 @@ def examine_role_holders(*, fix: bool = False) -> Iterator[Issue]:
             if fix:
                 repair_row(pk)
             text = f"the list of people has wrong roles for {names[pk]}"
-            yield Issue(KIND, text)
+            yield Issue(WRONG_ROLE_HOLDER, text)
         last_pk = max(names)
 
 

@@ -65,7 +65,7 @@ def read_records(scope: Scope, before: int, size: int) -> Iterator[Row]:
     versions = read_versions(scope, before, size)
     scope.gate.learn({version.record.id for version in versions})
     for version in versions:
-        entry = describe_version(scope, version)
+        entry = make_entry_of_version(scope, version)
         yield Row("records", version.record.pk, entry)
 
 
@@ -106,7 +106,7 @@ def is_listed(scope: Scope, version: Version) -> bool:
     return not scope.sees_all or version.record.history_change_reason is None
 
 
-def describe_version(scope: Scope, version: Version) -> Entry | None:
+def make_entry_of_version(scope: Scope, version: Version) -> Entry | None:
     """Return the entry about a version, or None if the person can see no change."""
     record = version.record
     permissions = scope.gate.permissions_on(record.id)

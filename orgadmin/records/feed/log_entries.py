@@ -70,12 +70,16 @@ def read_log_entries(scope: Scope, before: int, size: int) -> Iterator[Row]:
     for log_entry in rows:
         entry = None
         if log_entry.pk not in hidden:
-            entry = describe_log_entry(scope, log_entry)
+            entry = make_entry_of_log_entry(scope, log_entry)
         yield Row("log_entries", log_entry.pk, entry)
 
 
 def find_hidden(scope: Scope, log_entries: Collection[LogEntry]) -> set[int]:
-    """Return the keys of log entries about organizations that are archived."""
+    """Return the keys of log entries about archived organizations.
+
+    This is only needed for people who can view all organizations. For other people,
+    the query leaves out such entries.
+    """
     organizations_by_entry = find_organizations(log_entries)
     scope.gate.learn(set(organizations_by_entry.values()))
     return {
@@ -111,13 +115,13 @@ def select_log_entries(scope: Scope) -> QuerySet[LogEntry]:
     return rows.filter(pk__in=RawSQL(statement, parameters))
 
 
-def describe_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
+def make_entry_of_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
     model = find_model(log_entry)
     key = log_entry.object_id or ""
     if model is None or not key.isdecimal():
         return None
     if is_about_archive(log_entry):
-        return describe_archiving(scope, log_entry, int(key))
+        return make_entry_of_archiving(scope, log_entry, int(key))
     if model is Organization:
         # The history has the changes of fields.
         parts = list_parts_about_related_objects(log_entry)
@@ -131,7 +135,9 @@ def describe_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
     return replace(entry, other=(model, int(key)), other_name=name)
 
 
-def describe_archiving(scope: Scope, log_entry: LogEntry, key: int) -> Entry | None:
+def make_entry_of_archiving(
+    scope: Scope, log_entry: LogEntry, key: int
+) -> Entry | None:
     """Return the entry about an organization that was archived or restored."""
     if scope.user.is_superuser:
         # There is an entry from the audit log, even if many were archived at once.

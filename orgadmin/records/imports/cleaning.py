@@ -141,7 +141,9 @@ class RecordCleaner:
             warnings.append(warning)
         return warnings
 
-    def describe(self, error: InvalidCell, record: Record, name: str) -> ImportProblem:
+    def make_problem(
+        self, error: InvalidCell, record: Record, name: str
+    ) -> ImportProblem:
         title = self.header.find_title(name)
         return ImportProblem(error.message, record.line, title, error.value)
 
@@ -173,12 +175,12 @@ class RowCleaner(RecordCleaner):
                 values |= self._clean_value(name, cell)
                 warnings += self.find_warnings(record, name, cell)
             except InvalidCell as error:
-                problems.append(self.describe(error, record, name))
+                problems.append(self.make_problem(error, record, name))
         pk = None
         try:
             pk = self.clean_id(record)
         except InvalidCell as error:
-            problems.append(self.describe(error, record, "id"))
+            problems.append(self.make_problem(error, record, "id"))
         row = ImportRow(record.line, pk, values, list_people(members), warnings)
         problems += self._find_missing_name(row, record)
         problems += self._find_repetition(row)

@@ -28,7 +28,7 @@ class ColumnPreview:
     is_choosable: bool
 
 
-def describe_columns(
+def preview_columns(
     records: Iterable[Record], titles: TitleReader
 ) -> list[ColumnPreview]:
     """Return the columns of a table, even if it cannot be imported in this form.

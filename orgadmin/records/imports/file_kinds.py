@@ -105,7 +105,7 @@ def recognize_kind(file: BinaryIO) -> str:
         check_container_kind(file)
         return WORKBOOK
     if head.startswith(OLD_WORKBOOKS):
-        raise refuse(_("a workbook of a very old version of Excel"))
+        raise make_kind_error(_("a workbook of a very old version of Excel"))
     check_is_text(head)
     return CSV
 
@@ -118,9 +118,9 @@ def check_is_text(head: bytes) -> None:
         if not start.startswith(signature.start):
             continue
         if is_binary or signature.start not in BINARY_ONLY:
-            raise refuse(str(signature.kind))
+            raise make_kind_error(str(signature.kind))
     if JSON.match(start):
-        raise refuse(_("a JSON file"))
+        raise make_kind_error(_("a JSON file"))
 
 
 def check_archive_kind(file: BinaryIO) -> None:
@@ -133,7 +133,7 @@ def check_archive_kind(file: BinaryIO) -> None:
     except UNREADABLE as error:
         raise FileRefused(describe_damage()) from error
     if kind:
-        raise refuse(kind)
+        raise make_kind_error(kind)
 
 
 def find_archive_kind(archive: ZipFile, names: list[str]) -> str:
@@ -167,10 +167,10 @@ def check_container_kind(file: BinaryIO) -> None:
         ("__properties_version1.0", _("an email")),
     ):
         if name.encode("utf-16-le") in content:
-            raise refuse(kind)
+            raise make_kind_error(kind)
 
 
-def refuse(kind: str) -> FileRefused:
+def make_kind_error(kind: str) -> FileRefused:
     """Return the error that says what kind of file it is, and what to do."""
     message = _("This file is %(kind)s, not a table. %(cure)s")
     values = {"kind": kind, "cure": CURE}

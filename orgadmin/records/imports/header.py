@@ -151,7 +151,9 @@ class TitleReader:
             if name is None:
                 continue
             if name in found:
-                raise FileRefused(describe_same(record, name, found[name], position))
+                raise FileRefused(
+                    describe_same_field(record, name, found[name], position)
+                )
             found[name] = position
         self._add_second(record, found)
         self.check(record, found)
@@ -191,7 +193,7 @@ class TitleReader:
             return
         folded = {fold_title(title) for title in record.cells}
         if "email" in found and folded & FOLDED_ROLE_TITLES:
-            raise FileRefused(describe_people(record.line))
+            raise FileRefused(describe_file_of_people(record.line))
         person_titles = folded & FOLDED_PERSON_TITLES
         if not person_titles:
             return
@@ -200,9 +202,9 @@ class TitleReader:
         is_name_of_person = not name or name in FOLDED_GENERAL_NAMES
         has_first_name = bool(folded & FOLDED_FIRST_NAMES)
         if is_name_of_person and has_first_name:
-            raise FileRefused(describe_people(record.line))
+            raise FileRefused(describe_file_of_people(record.line))
         if len(person_titles) >= MANY_PERSON_TITLES:
-            raise FileRefused(describe_people(record.line))
+            raise FileRefused(describe_file_of_people(record.line))
 
 
 def follows_titles(records: Sequence[Record], index: int) -> bool:
@@ -245,7 +247,9 @@ def make_header(record: Record, found: Mapping[str, int]) -> Header:
     )
 
 
-def describe_same(record: Record, name: str, first: int, second: int) -> ImportProblem:
+def describe_same_field(
+    record: Record, name: str, first: int, second: int
+) -> ImportProblem:
     message = _(
         "This column and column “%(other)s” both contain “%(field)s”. Remove one of"
         " them."
@@ -270,7 +274,7 @@ def list_titles(record: Record) -> str:
     return ", ".join(printable(title) or "-" for title in record.cells)
 
 
-def describe_people(line: int) -> ImportProblem:
+def describe_file_of_people(line: int) -> ImportProblem:
     return ImportProblem(
         _(
             "This is a file of people, not of organizations. Import it as a file of"

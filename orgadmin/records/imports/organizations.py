@@ -101,7 +101,7 @@ class RejectedRow:
     cells: Sequence[str]
     problems: Sequence[ImportProblem]
 
-    def describe(self) -> list[str]:
+    def list_cells(self) -> list[str]:
         """Return the cells as in the file, followed by what is wrong with them."""
         problems = [replace(problem, line=None) for problem in self.problems]
         return [*self.cells, "; ".join(str(problem) for problem in problems)]
@@ -215,14 +215,14 @@ def import_table(
                 transaction.set_rollback(True)
             return report
     except LastAdminError as error:
-        raise describe_last_admins(error.organizations) from error
+        raise make_last_admins_error(error.organizations) from error
     except (Organization.DoesNotExist, PermissionDenied) as error:
-        raise describe_conflict() from error
+        raise make_conflict_error() from error
     except EndInThePast as error:
-        raise describe_past_end(error) from error
+        raise make_past_end_error(error) from error
     except DatabaseError as error:
         if type(error) in CONFLICTS:
-            raise describe_conflict() from error
+            raise make_conflict_error() from error
         raise
 
 
@@ -255,7 +255,7 @@ def list_rejected(
 ) -> Iterator[list[str]]:
     """Yield a header and the rejected rows, with a column "Problem" at the end.
 
-    `rejected` are rows as `RejectedRow.describe()` returns them. If the file already
+    `rejected` are rows as `RejectedRow.list_cells()` returns them. If the file already
     has a column "Problem", because it is a corrected list, the column is replaced.
     """
     problem = _("Problem")
@@ -267,7 +267,7 @@ def list_rejected(
         yield [*kept, text]
 
 
-def describe_conflict() -> ImportRefused:
+def make_conflict_error() -> ImportRefused:
     message = _(
         "Someone else changed or deleted organizations in this file during the import."
         " Import it again."
@@ -275,7 +275,7 @@ def describe_conflict() -> ImportRefused:
     return ImportRefused([ImportProblem(message)])
 
 
-def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused:
+def make_last_admins_error(organizations: Sequence[Organization]) -> ImportRefused:
     """Return the error about organizations that would lose their last active admin.
 
     The error can name these organizations, because they are in the file.
@@ -288,7 +288,7 @@ def describe_last_admins(organizations: Sequence[Organization]) -> ImportRefused
     return ImportRefused(problems)
 
 
-def describe_past_end(error: EndInThePast) -> ImportRefused:
+def make_past_end_error(error: EndInThePast) -> ImportRefused:
     """Return the error about a day that has passed according to the database clock."""
     message = _("This day has passed. Choose today or a later day.")
     day = find_last_day(error.ends_at).isoformat()
@@ -391,7 +391,7 @@ class TableImport:
             return
         refused = [each for each in self.report.warnings if each.needs_consent]
         if refused:
-            raise WarningsRefused([warning.describe() for warning in refused])
+            raise WarningsRefused([warning.make_problem() for warning in refused])
 
     def prepare(self, header: Header) -> None:
         """Create the cleaner and the planner. Raises `FileRefused`."""

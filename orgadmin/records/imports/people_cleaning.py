@@ -91,12 +91,12 @@ class PersonCleaner(RecordCleaner):
             try:
                 cleaned[name] = clean(self.get_cell(record, name))
             except InvalidCell as error:
-                problems.append(self.describe(error, record, name))
+                problems.append(self.make_problem(error, record, name))
         pk = None
         try:
             pk = self.clean_id(record)
         except InvalidCell as error:
-            problems.append(self.describe(error, record, "id"))
+            problems.append(self.make_problem(error, record, "id"))
         if problems:
             raise RowRefused(*problems)
         row = PersonRow(

@@ -113,7 +113,7 @@ NO_END = frozenset(
 
 @lru_cache(maxsize=1_000)  # Thousands of rows have the same few words.
 def fold_word(text: str) -> str:
-    """Return a normal form, which is the same for different spellings of a word."""
+    """Return a normal form that is the same for different spellings of a word."""
     return re.sub(r"[\W_]", "", normalize(text))
 
 

@@ -264,7 +264,7 @@ class PersonPlanner:
     ) -> User | None:
         """Return the user who gets a role, or None if the person must be invited.
 
-        Raises `RowRefused` if they cannot get it.
+        Raises `RowRefused` if the person cannot get the role.
         """
         if not user.is_active:
             message = _("The account of this person is deactivated. Activate it first.")

@@ -19,7 +19,7 @@ from orgadmin.records.columns import FIELDS
 from orgadmin.records.imports.planning import PlannedRow
 from orgadmin.records.imports.writing import WrittenBatch
 
-MAX_SHOWN = 200  # characters of a value
+MAX_VALUE_SHOWN = 200  # characters of a value
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def preview_batch(
     Runs one query, or several on SQLite, which limits the parameters of a query.
     """
     groups = load_groups(written.created)
-    effects_on_people = describe_people(written)
+    effects_on_people = list_texts_about_people(written)
     people = collect_people(written)
     for row in rows:
         cells = list_cells(row)
@@ -179,10 +179,10 @@ def list_cells(row: PlannedRow) -> list[CellPreview]:
 
 
 def shorten(value: str) -> str:
-    return value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
+    return value if len(value) <= MAX_VALUE_SHOWN else f"{value[:MAX_VALUE_SHOWN]}…"
 
 
-def describe_people(written: WrittenBatch) -> dict[int, list[str]]:
+def list_texts_about_people(written: WrittenBatch) -> dict[int, list[str]]:
     """Return {organization ID: texts about who gets which role and who is invited}."""
     effects: dict[int, list[str]] = defaultdict(list)
     for change in written.role_changes:

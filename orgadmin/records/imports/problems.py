@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from orgadmin.models.text import escape_unprintable
 
-MAX_SHOWN = 60  # characters of a value that a message repeats
+MAX_VALUE_SHOWN = 60  # characters of a value that a message repeats
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ class RowRefused(Exception):
 
 
 def printable(text: str) -> str:
-    """Return the first MAX_SHOWN characters of a text, safe to print on a terminal."""
-    shown = escape_unprintable(text[:MAX_SHOWN])
-    return f"{shown}…" if len(text) > MAX_SHOWN else shown
+    """Return the beginning of a text, in a form that is safe on a terminal."""
+    shown = escape_unprintable(text[:MAX_VALUE_SHOWN])
+    return f"{shown}…" if len(text) > MAX_VALUE_SHOWN else shown

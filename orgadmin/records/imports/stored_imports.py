@@ -24,8 +24,8 @@ from orgadmin.people.changes import RoleChange
 from orgadmin.records.columns import FIELDS
 from orgadmin.records.imports.file_columns import (
     ColumnPreview,
-    describe_columns,
     fit_mapping,
+    preview_columns,
 )
 from orgadmin.records.imports.file_records import SAMPLE_SIZE, Record
 from orgadmin.records.imports.header import TitleReader
@@ -345,7 +345,7 @@ def fit_columns(
     """Return the choices, with the saved mapping limited to columns of the file."""
     if not choices.options.mapping:
         return choices
-    columns = describe_columns(sample, reader_class(choices.options.mapping))
+    columns = preview_columns(sample, reader_class(choices.options.mapping))
     mapping = fit_mapping(columns, choices.options.mapping, reader_class)
     return replace(choices, options=replace(choices.options, mapping=mapping))
 
@@ -381,7 +381,7 @@ def prepare_preview(
     source = StoredSource(stored)
     reader_class = find_title_reader_class(stored.subject)
     title_reader = reader_class(choices.options.mapping)
-    columns = describe_columns(source.list_records(), title_reader)
+    columns = preview_columns(source.list_records(), title_reader)
     with transaction.atomic():
         # Another request may prepare the same import.
         Import.objects.select_for_update(no_key=True).get(pk=stored.pk)
@@ -402,7 +402,7 @@ def save_preview(
 ) -> None:
     lists: dict[str, list[Any]] = {
         ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems]
-        or [[row.line, row.describe()] for row in report.rejected],
+        or [[row.line, row.list_cells()] for row in report.rejected],
         ImportPart.Kind.WARNINGS: [
             [str(row), row.word, row.line, row.resembled, row.resembled_name]
             for row in report.warnings

@@ -163,7 +163,7 @@ class ImportWarning:
     def needs_consent(self) -> bool:
         return self.suspicion.needs_consent
 
-    def describe(self) -> ImportProblem:
+    def make_problem(self) -> ImportProblem:
         """Return the warning as a problem, whose message begins with the word."""
         message = f"{self.suspicion.word}. {self.suspicion.message}"
         if self.detail:
@@ -171,7 +171,7 @@ class ImportWarning:
         return ImportProblem(message, self.line, self.column, self.value)
 
     def __str__(self) -> str:
-        return str(self.describe())
+        return str(self.make_problem())
 
 
 def find_suspicions(name: str, cell: str) -> list[Suspicion]:

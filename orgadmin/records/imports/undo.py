@@ -39,13 +39,13 @@ from orgadmin.people.membership import change_roles
 from orgadmin.records.batches import read_in_batches
 from orgadmin.records.imports.parts import PartList, PartWriter
 
-# Why something stays as it is
-GONE = gettext_lazy("was archived or deleted")
-CHANGED = gettext_lazy("was changed after the import")
-HAS_MORE = gettext_lazy("now has people, contacts or invitations")
+# Why something is not undone
+ORGANIZATION_GONE = gettext_lazy("was archived or deleted")
+ORGANIZATION_CHANGED = gettext_lazy("was changed after the import")
+ORGANIZATION_HAS_MORE = gettext_lazy("now has people, contacts or invitations")
 REFERENCE_TAKEN = gettext_lazy("another organization has its reference now")
 ROLE_CHANGED = gettext_lazy("someone’s role was changed after the import")
-ACCEPTED = gettext_lazy("an invitation was accepted or revoked after the import")
+INVITATION_GONE = gettext_lazy("an invitation was accepted or revoked after the import")
 
 # The reason in the membership log when roles are restored
 REASON = gettext_noop("An import was undone.")
@@ -192,7 +192,7 @@ class _Planner:
         for item in self.items:
             organization = self.organizations.get(item["organization"])
             if organization is None:
-                self._keep(item, "", GONE)
+                self._keep(item, "", ORGANIZATION_GONE)
             elif item["is_new"]:
                 self._plan_created(item, organization)
             else:
@@ -204,9 +204,9 @@ class _Planner:
 
     def _plan_created(self, item: Item, organization: Organization) -> None:
         if has_changed(item, organization):
-            self._keep(item, organization.name, CHANGED)
+            self._keep(item, organization.name, ORGANIZATION_CHANGED)
         elif self._has_more(item, organization):
-            self._keep(item, organization.name, HAS_MORE)
+            self._keep(item, organization.name, ORGANIZATION_HAS_MORE)
         else:
             self.plan.deleted.append(organization)
 
@@ -223,7 +223,7 @@ class _Planner:
     def _plan_changed(self, item: Item, organization: Organization) -> None:
         before = item["before"]
         if has_changed(item, organization):
-            self._keep(item, organization.name, CHANGED)
+            self._keep(item, organization.name, ORGANIZATION_CHANGED)
         elif self._is_reference_taken(before.get("reference"), organization):
             self._keep(item, organization.name, REFERENCE_TAKEN)
         elif before:
@@ -263,7 +263,7 @@ class _Planner:
             if pk in found:
                 self.plan.invitations.append(found[pk])
             else:
-                self._keep(item, organization.name, ACCEPTED)
+                self._keep(item, organization.name, INVITATION_GONE)
 
 
 def has_changed(item: Item, organization: Organization) -> bool:
