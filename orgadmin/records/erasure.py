@@ -272,7 +272,7 @@ class Erasure:
 
     def _end_roles(self, confirmed: Collection[int]) -> None:
         organizations = {row.organization for row in list_roles(self.user)}
-        changes = [RoleChange(self.user, row, None) for row in organizations]
+        changes = [RoleChange(self.user, row, role=None) for row in organizations]
         self.report.orphaned = find_orphaned_by([self.user])
         reason = gettext_noop("The person was erased.")
         change_roles(changes, actor=self.actor, reason=reason, confirmed=confirmed)
@@ -633,11 +633,11 @@ def find_names(person: Person) -> Names:
             f"{user.last_name}, {user.first_name}",
         }
     return Names(
-        choose_pseudonym(user),
-        person.addresses,
-        user.username,
-        frozenset(full_names),
-        frozenset(single_names),
+        pseudonym=choose_pseudonym(user),
+        addresses=person.addresses,
+        username=user.username,
+        full_names=frozenset(full_names),
+        single_names=frozenset(single_names),
     )
 
 

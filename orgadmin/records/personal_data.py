@@ -604,5 +604,5 @@ def write_json(person: Person) -> Iterator[str]:
 def encode_json(value: Any) -> str:
     """Return JSON that is safe to print on a terminal."""
     text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=True)
-    # JSON does not escape this control character.
+    # `json.dumps` does not escape DEL, which is a control character.
     return text.replace("\x7f", "\\u007f")

@@ -241,8 +241,8 @@ class BatchExamination:
         # Memberships that have ended are included, because the number of active admins
         # in lists includes them.
         memberships = Membership.objects.filter(group__in=self.owners)
-        told: Any = memberships.tell_ended()
-        rows = told.values_list(
+        annotated: Any = memberships.tell_ended()
+        rows = annotated.values_list(
             "group",
             "user",
             "user__username",
@@ -436,12 +436,12 @@ class BatchExamination:
             changes.append(
                 MembershipChange(
                     event,
-                    key.user_pk,
-                    member.username,
-                    organization.pk,
-                    organization.name,
-                    key.role,
-                    None if event is Event.LEFT else member.ends_at,
+                    user_key=key.user_pk,
+                    user_name=member.username,
+                    organization_key=organization.pk,
+                    organization_name=organization.name,
+                    role=key.role,
+                    ends_at=None if event is Event.LEFT else member.ends_at,
                 )
             )
         if self.fix:

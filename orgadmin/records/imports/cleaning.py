@@ -136,8 +136,13 @@ class RecordCleaner:
     ) -> list[ImportWarning]:
         warnings = []
         for suspicion in find_suspicions(name, cell):
-            title = self.header.find_title(name)
-            warning = ImportWarning(suspicion, record.line, title, cell, name)
+            warning = ImportWarning(
+                suspicion,
+                record.line,
+                column=self.header.find_title(name),
+                value=cell,
+                field=name,
+            )
             warnings.append(warning)
         return warnings
 
@@ -181,7 +186,13 @@ class RowCleaner(RecordCleaner):
             pk = self.clean_id(record)
         except InvalidCell as error:
             problems.append(self.make_problem(error, record, "id"))
-        row = ImportRow(record.line, pk, values, list_people(members), warnings)
+        row = ImportRow(
+            line=record.line,
+            pk=pk,
+            values=values,
+            people=list_people(members),
+            warnings=warnings,
+        )
         problems += self._find_missing_name(row, record)
         problems += self._find_repetition(row)
         if problems:

@@ -98,10 +98,10 @@ class DuplicateFinder:
             if row.is_new:
                 self.rows.append(
                     NewRow(
-                        row.line,
-                        row.organization.name,
-                        find_domain(row.organization.email),
-                        row.organization.tax_id,
+                        line=row.line,
+                        name=row.organization.name,
+                        domain=find_domain(row.organization.email),
+                        tax_id=row.organization.tax_id,
                     )
                 )
 

@@ -81,8 +81,8 @@ class PeopleImport(TableImport):
             invites_unknown=self.send_mail and self.actor is not None,
             matches_names=self.options.matches_names,
         )
-        # Rows that would leave an organization without an active admin. They are
-        # written at the end, because a later row may add another admin.
+        # Rows about organizations that would have no active admin. They are written at
+        # the end, because a later row may add an admin.
         self.postponed: list[PlannedPersonRow] = []
         self.records_by_line: dict[int, Record] = {}  # of postponed rows
 
@@ -90,7 +90,7 @@ class PeopleImport(TableImport):
         return {"subject": Import.Subject.PEOPLE.value}
 
     def write(self, rows: Sequence[PlannedPersonRow]) -> None:
-        """Write a batch. Postpones rows that leave an organization without an admin."""
+        """Write a batch, and postpone rows if an organization would have no admin."""
         try:
             self._write(rows)
         except LastAdminError as error:
@@ -241,10 +241,25 @@ def list_cells(row: PlannedPersonRow, change: RoleChange | None) -> list[CellPre
     if before is None or before.role is not row.role:
         old_role = str(before.role.label) if before is not None else ""
         new_role = str(row.role.label)
-        cell = CellPreview("role", old_role, new_role, before is None, [])
-        cells.append(cell)
+        cells.append(
+            CellPreview(
+                field="role",
+                old=old_role,
+                new=new_role,
+                is_new=before is None,
+                words=[],
+            )
+        )
     if old_day != new_day:
-        cells.append(CellPreview("until", old_day, new_day, before is None, []))
+        cells.append(
+            CellPreview(
+                field="until",
+                old=old_day,
+                new=new_day,
+                is_new=before is None,
+                words=[],
+            )
+        )
     return cells
 
 

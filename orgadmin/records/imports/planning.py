@@ -215,7 +215,14 @@ class RowPlanner:
         else:
             warnings += find_lost_roles(self.header, row, organization, people, stored)
         self._set_values(organization, values)
-        return PlannedRow(row.line, organization, is_new, old_values, people, warnings)
+        return PlannedRow(
+            line=row.line,
+            organization=organization,
+            is_new=is_new,
+            old_values=old_values,
+            people=people,
+            warnings=warnings,
+        )
 
     def _is_matched_without_key(
         self, row: ImportRow, organization: Organization, stored: StoredObjects

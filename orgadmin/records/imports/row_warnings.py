@@ -36,7 +36,14 @@ def find_cell_warnings(
             title = header.find_title(name)
             detail = _("The current value is “%s”.") % printable(old_value)
             warnings.append(
-                ImportWarning(suspicion, row.line, title, new_value, name, detail)
+                ImportWarning(
+                    suspicion,
+                    row.line,
+                    column=title,
+                    value=new_value,
+                    field=name,
+                    detail=detail,
+                )
             )
     return warnings
 
@@ -49,10 +56,15 @@ def find_almost_same_reference(
     found = stored.almost_same_references.get(reference.lstrip("0"), [])
     if not found or reference in found:
         return []
-    title = header.find_title("reference")
-    detail = _("It is “%s”.") % printable(found[0])
-    suspicion = ALMOST_SAME_REFERENCE
-    return [ImportWarning(suspicion, row.line, title, reference, "reference", detail)]
+    warning = ImportWarning(
+        ALMOST_SAME_REFERENCE,
+        row.line,
+        column=header.find_title("reference"),
+        value=reference,
+        field="reference",
+        detail=_("It is “%s”.") % printable(found[0]),
+    )
+    return [warning]
 
 
 def find_lost_roles(

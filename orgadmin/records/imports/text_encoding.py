@@ -133,7 +133,13 @@ def survey_file(file: BinaryIO) -> Survey:
             if bad_line is None:
                 bad_line = number
                 before = show_before(line, error.start)
-    return Survey(start, bad_line, before, has_utf8, bytes(sample))
+    return Survey(
+        start=start,
+        bad_line=bad_line,
+        before=before,
+        has_utf8=has_utf8,
+        sample=bytes(sample),
+    )
 
 
 def has_valid_character(line: bytes) -> bool:

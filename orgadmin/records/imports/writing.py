@@ -53,7 +53,13 @@ def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBat
     previous_ends = find_ends(rows)
     role_changes = give_roles(rows, actor=actor)
     invitations = invite_people(rows, actor=actor)
-    return WrittenBatch(created, changed, role_changes, invitations, previous_ends)
+    return WrittenBatch(
+        created=created,
+        changed=changed,
+        role_changes=role_changes,
+        invitations=invitations,
+        previous_ends=previous_ends,
+    )
 
 
 def find_ends(rows: Sequence[PlannedRow]) -> dict[tuple[int, int], datetime]:
