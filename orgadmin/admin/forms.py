@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _, ngettext
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.roles import ROLES
 from orgadmin.admin.last_admin import (
-    CONFIRMED,
+    CONFIRMATION_FIELD,
     describe_refusal,
     list_organizations,
     read_confirmed,
@@ -105,6 +105,7 @@ class OrganizationForm(MergingForm):
         return name
 
     def _ask_about_namesakes(self, name, namesakes):
+        """Raise an error that links to the existing organizations."""
         self.data = self.data.copy()
         self.data[self.add_prefix("namesake")] = name
         links = format_html_join(
@@ -139,6 +140,7 @@ class OrganizationForm(MergingForm):
         return reference
 
     def _ask_about_archived(self, reference, owner):
+        """Raise an error that links to the archived organization."""
         self.data = self.data.copy()
         self.data[self.add_prefix("freed_reference")] = reference
         text = _(
@@ -241,6 +243,7 @@ class UserForm(UserChangeForm):
             self._show_groups()
 
     def _show_groups(self):
+        """Set the groups that the form shows, which may not be all of them."""
         groups = self.initial["groups"]
         keys = self._read_keys_shown()
         if keys is not None:
@@ -360,7 +363,7 @@ class UserForm(UserChangeForm):
         self._show_successor()
         # The form is shown again with this value in the hidden field.
         self.data = self.data.copy()
-        self.data[CONFIRMED] = " ".join(str(pk) for pk in organizations)
+        self.data[CONFIRMATION_FIELD] = " ".join(str(pk) for pk in organizations)
         text = _(
             "No active admin would be left in %s. Save again to confirm. You can also"
             " say below who takes over."
@@ -368,6 +371,7 @@ class UserForm(UserChangeForm):
         self.add_error(fields[0], text % list_organizations(affected))
 
     def _show_successor(self):
+        """Show the field `successor`, which is hidden by default."""
         widget = forms.TextInput(
             {
                 "class": "vTextField",
@@ -404,6 +408,7 @@ class UserForm(UserChangeForm):
         )
 
     def _save_m2m(self):
+        """Save the groups with `set_groups()`, which checks and logs the changes."""
         groups = self.cleaned_data.pop("groups", None)
         super()._save_m2m()
         if groups is None:

@@ -185,6 +185,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return any(self._knows(request, permission, row) for row in rows)
 
     def _knows(self, request, permission, row):
+        """Return whether the person has a permission on the organization of a row."""
         gate = get_gate(request)
         if gate.permits_everywhere(permission):
             return True
@@ -210,6 +211,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return action_permissions.union(self.column_permissions.values())
 
     def _list_permissions_of_actions(self, request):
+        """Return the permissions on organizations that the actions require."""
         required = set()
         for run, _name, _description in self.get_actions(request).values():
             required |= {
@@ -345,6 +347,7 @@ class GatedOrganizationAdmin(GatedModelAdmin):
         return fieldsets
 
     def _find_hidden_fields(self, request, obj):
+        """Return the names of the fields that the person cannot see."""
         gate = get_gate(request)
         if obj is None:
             sees_confidential = gate.permits_everywhere("view_confidential")

@@ -16,7 +16,7 @@ from orgadmin.people.succession import SuccessionRefused
 
 # The name of the hidden field or checkbox that confirms the change. Its value contains
 # the IDs of the organizations on the page, such as "3 17".
-CONFIRMED = "confirmed_organizations"
+CONFIRMATION_FIELD = "confirmed_organizations"
 
 REFUSALS = (LastAdminError, LastSuperuserError, SuccessionRefused)
 
@@ -26,7 +26,7 @@ NAMES_SHOWN = 10
 
 def read_confirmed(data):
     """Return the IDs of the organizations for which the person confirmed the change."""
-    keys = data.get(CONFIRMED, "").split()
+    keys = data.get(CONFIRMATION_FIELD, "").split()
     return {int(key) for key in keys if is_primary_key(key)}
 
 

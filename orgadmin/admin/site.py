@@ -131,6 +131,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().admin_view(protected_view, cacheable)
 
     def login(self, request, extra_context=None):
+        """Show the sign-in page. Redirect people who can already enter the admin."""
         may_enter = self.may_enter(request)
         if may_enter and request.method == "GET":
             # The person signed in in another tab, or used the "Back" button.

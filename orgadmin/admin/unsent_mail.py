@@ -85,6 +85,7 @@ def describe(message: DBTaskResult, recipients: Recipients) -> UnsentEmail:
 
 
 def ask_to_discard(request: HttpRequest, count: int) -> HttpResponse:
+    """Ask before emails are deleted without being sent."""
     text = ngettext(
         "%d email is deleted without being sent. This cannot be undone.",
         "%d emails are deleted without being sent. This cannot be undone.",

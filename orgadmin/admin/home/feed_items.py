@@ -327,6 +327,7 @@ class Presenter:
         return Item(entry.at, self.link_author(entry), self.link_subjects(entry), text)
 
     def link_author(self, entry: Entry) -> Link:
+        """Return the author's name, with a link for superusers."""
         key = entry.author_key
         name = self.find_name(entry, key, entry.author_name)
         name = name_author(entry.source, name)
@@ -341,6 +342,7 @@ class Presenter:
         return Link(name)
 
     def link_subjects(self, entry: Entry) -> list[Link]:
+        """Return links to the objects that an entry is about, or their number."""
         links = []
         if entry.people > 1:
             links.append(Link(count_people(entry)))

@@ -232,6 +232,10 @@ def make_card(
     labels: Mapping[str, str],
     notices: Notices,
 ) -> Card:
+    """Return the card of an organization, limited to what the person can see.
+
+    `sources` contains the person's permissions on the organization.
+    """
     # The last change may have been made to a confidential field. Its date is then
     # confidential as well.
     sees_all = "view_confidential" in sources

@@ -75,9 +75,9 @@ class ImportExportPages:
         title = _("Import organizations")
         return self.render_page(
             request,
-            None,
-            "import",
-            title,
+            obj=None,
+            template="import",
+            title=title,
             form=form,
             waiting=list_own_waiting(request.user),
         )

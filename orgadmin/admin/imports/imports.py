@@ -335,6 +335,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
             start_preparing(stored)
 
     def _confirm(self, request, stored, choices):
+        """Import the file, or show a new preview if it can no longer be imported."""
         url = self.get_record_url(stored)
         stored.choices = choices.to_dict()
         if not is_small(stored):
@@ -413,6 +414,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         )
 
     def _undo(self, request, stored, url):
+        """Undo an import. For a large import, a worker does this later."""
         seen = request.POST.get("seen", "")
         try:
             with transaction.atomic():

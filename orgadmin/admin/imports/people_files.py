@@ -67,9 +67,9 @@ class PeopleFilePages:
             return redirect(get_import_url(stored))
         return self.render_page(
             request,
-            None,
-            "import",
-            _("Import people"),
+            obj=None,
+            template="import",
+            title=_("Import people"),
             form=form,
             waiting=list_own_waiting(request.user),
         )

@@ -294,6 +294,7 @@ class LongChangeList(ChangeList):
     # Filters
 
     def get_queryset(self, request, exclude_parameters=None):
+        """Return the rows with the search, filters and order of the URL."""
         self.request = request
         self._take_after_from_parameters()
         self._ignore_unknown_parameters(request)
@@ -402,6 +403,7 @@ class LongChangeList(ChangeList):
 
     @property
     def chips(self):
+        """The active filters, each with a link to the list without it."""
         chips = []
         for spec in self.filter_specs:
             if not spec.used_parameters:

@@ -39,6 +39,7 @@ class Column:
 
 
 def make_columns(changelist, names):
+    """Return the columns of a list, with links that sort the list by them."""
     columns = []
     for name in names:
         label = label_for_field(name, changelist.model, changelist.model_admin)

@@ -134,6 +134,7 @@ class AddPeopleForm(RoleForm):
             return name
 
     def _find_people(self, names):
+        """Set `people`, and add an error if any of the names are unknown."""
         self.people = find_named(names, actor=self.actor)
         unknown = self.people.unknown
         if not unknown:

@@ -49,6 +49,7 @@ def suggest_anyone(request, site):
 
 
 def search_everyone(request, site, term):
+    """Return suggestions from all people on the site, and record this."""
     record_people_suggested(request)
     people_admin = site.get_model_admin(User)
     rows = people_admin.get_queryset(request).order_by("username", "pk")
@@ -65,6 +66,7 @@ def search_everyone(request, site, term):
 
 
 def search_known(request, organization, term):
+    """Return suggestions from the people whom the person knows, except members."""
     if get_gate(request).permits_everywhere("manage_members"):
         # Otherwise, people from all organizations would be suggested.
         return []

@@ -19,7 +19,11 @@ from orgadmin.accounts.sessions.kept_forms import (
     tell_not_saved,
 )
 from orgadmin.accounts.step_up import list_fields
-from orgadmin.admin.last_admin import CONFIRMED, describe_refusal, read_confirmed
+from orgadmin.admin.last_admin import (
+    CONFIRMATION_FIELD,
+    describe_refusal,
+    read_confirmed,
+)
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.end_field import EndForm
 from orgadmin.admin.members.ends import MemberEnds, find_members
@@ -443,7 +447,7 @@ class PeoplePage(MemberEnds):
         entered.
         """
         mark_namesakes_among_members(affected.users, [affected.organization])
-        posted = list_fields(request.POST, without=["reason", CONFIRMED])
+        posted = list_fields(request.POST, without=["reason", CONFIRMATION_FIELD])
         if request.method == "GET":
             posted = [("user", [affected.users[0].pk]), ("remove", [""])]
         return self.render_page(

@@ -45,6 +45,7 @@ class RestorePage:
         )
 
     def _restore(self, request, organization, record):
+        """Restore the version, unless the changes differ from those on the page."""
         seen = request.POST.get("seen", "")
         try:
             with transaction.atomic():

@@ -38,7 +38,7 @@ from orgadmin.people.review_decisions import Decision, Outcome, decide
 # The maximum number of reviews that the page lists.
 REVIEWS_SHOWN = 20
 
-GONE = gettext_lazy("The review is over, or the person has left.")
+ITEM_GONE = gettext_lazy("The review is over, or the person has left.")
 
 
 class ReviewPage:
@@ -75,6 +75,10 @@ class ReviewPage:
         return response or self._show_review(request, organization, section, sections)
 
     def _show_review(self, request, organization, section, sections):
+        """Show the items of a review, and the list of reviews of the organization.
+
+        `section` is None if the organization does not have any reviews.
+        """
         page = None
         rows = []
         is_open = section is not None and section.is_answerable
@@ -127,7 +131,7 @@ class ReviewPage:
         url = self._get_review_url(organization, section)
         asked = find_asked_item(organization, section, key)
         if asked is None:
-            return self.redirect_with_message(request, GONE, messages.WARNING, url)
+            return self.redirect_with_message(request, ITEM_GONE, messages.WARNING, url)
         permissions = get_permissions(request, asked)
         form = ReviewedAccessForm(
             request.POST, permissions=permissions, access=asked.access
@@ -148,6 +152,7 @@ class ReviewPage:
         )
 
     def _carry_out_decisions(self, request, organization, section, decisions, form):
+        """Save decisions, change or end access accordingly, and show the result."""
         outcome = decide(
             section,
             decisions,
@@ -180,7 +185,7 @@ class ReviewPage:
         asked = find_asked_item(organization, section, key)
         url = self._get_review_url(organization, section)
         if asked is None:
-            return self.redirect_with_message(request, GONE, messages.WARNING, url)
+            return self.redirect_with_message(request, ITEM_GONE, messages.WARNING, url)
         permissions = get_permissions(request, asked)
         if changed:
             form = ReviewedAccessForm(permissions=permissions, access=asked.access)

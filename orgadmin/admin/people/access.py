@@ -84,6 +84,7 @@ class CompanyAccountPage:
         )
 
     def _ask_to_move(self, request, user, refused):
+        """Ask before a link is moved to a company account that was refused."""
         values = {
             "user": user,
             "provider": refused.link.provider,
@@ -104,6 +105,7 @@ class CompanyAccountPage:
         return ask(request, question)
 
     def _change_company_account(self, request, user, pk, subject):
+        """Remove a link, or move it if `subject` identifies another company account."""
         with transaction.atomic():
             if subject:
                 is_done = move_link(user, pk, subject, actor=request.user)

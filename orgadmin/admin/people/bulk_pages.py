@@ -27,7 +27,7 @@ from orgadmin.accounts.sessions.kept_forms import (
 )
 from orgadmin.accounts.step_up import list_fields
 from orgadmin.admin.downloads import respond_with_rows
-from orgadmin.admin.last_admin import CONFIRMED, REFUSALS, describe_refusal
+from orgadmin.admin.last_admin import CONFIRMATION_FIELD, REFUSALS, describe_refusal
 from orgadmin.admin.lists.changelist import list_all_rows, make_list_request
 from orgadmin.admin.members.suggestions import suggest_anyone
 from orgadmin.admin.once import AlreadySent, note_sent
@@ -221,14 +221,15 @@ class BulkPages:
         return self._show_preview(request, kind, form, plan)
 
     def _ask(self, request, kind, form):
+        """Show the form that asks what to change, and the newest large changes."""
         number = None
         if kind == "give" and form.is_about_list:
             number = len(form.list_organizations())
         return self.render_page(
             request,
-            None,
-            "bulk",
-            _("Bulk changes"),
+            obj=None,
+            template="bulk",
+            title=_("Bulk changes"),
             kind=kind,
             label=TABS[kind],
             form=form,
@@ -240,13 +241,14 @@ class BulkPages:
         )
 
     def _show_preview(self, request, kind, form, plan):
+        """Show what would change, and ask for confirmation."""
         successor_form = read_successor_form(
             request.POST,
             form.change.list_people(),
             plan.orphaned,
             is_sent="confirmed" in request.POST,
         )
-        own = [*OWN_FIELDS, CONFIRMED, FIELD_OF_SHOWN_IDS]
+        own = [*OWN_FIELDS, CONFIRMATION_FIELD, FIELD_OF_SHOWN_IDS]
         posted = [
             (name, values)
             for name, values in list_fields(request.POST, without=own)
@@ -254,9 +256,9 @@ class BulkPages:
         ]
         return self.render_page(
             request,
-            None,
-            "bulk_preview",
-            title_preview(form.change),
+            obj=None,
+            template="bulk_preview",
+            title=title_preview(form.change),
             kind=kind,
             page_url=get_bulk_url(kind),
             plan=plan,
@@ -335,9 +337,9 @@ class BulkPages:
             return self._respond_as_if_missing(f"bulk/jobs/{pk}")
         return self.render_page(
             request,
-            None,
-            "bulk_job",
-            TABS.get(job.kind, _("Bulk changes")),
+            obj=None,
+            template="bulk_job",
+            title=TABS.get(job.kind, _("Bulk changes")),
             job=job,
             again_url=get_bulk_url(job.kind),
             outbox=find_state() if is_queued() and not job.is_finished else None,
@@ -371,6 +373,7 @@ def is_needed(plan: Plan) -> bool:
 
 
 def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
+    """Return up to SUMMARY_SHOWN lines, starting with the most frequent change."""
     numbers = Counter((row.before, row.after) for row in rows)
     return [
         SummaryLine(before, after, number)
@@ -413,6 +416,7 @@ def find_kept_access(users: Collection[User], plan: Plan) -> dict[int, list[str]
 
 
 def title_preview(change: BulkChange) -> str:
+    """Return the title of the preview, which asks for confirmation."""
     match change:
         case GiveRole():
             text = ngettext(
@@ -440,6 +444,7 @@ def title_preview(change: BulkChange) -> str:
 
 
 def label_button(change: BulkChange) -> str:
+    """Return the text of the button that carries out the change."""
     match change:
         case GiveRole():
             return _("Give role")

@@ -468,7 +468,12 @@ class UserAdmin(
         if "post" not in request.POST:
             title = _("Remove the second factors of these people?")
             return self.render_page(
-                request, None, "second_factor", title, people=people, is_action=True
+                request,
+                obj=None,
+                template="second_factor",
+                title=title,
+                people=people,
+                is_action=True,
             )
         for user in people:
             self.remove_factors_of(request, user)

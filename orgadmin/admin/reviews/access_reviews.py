@@ -177,9 +177,9 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
                 pass
         return self.render_page(
             request,
-            None,
-            "start",
-            _("Start access review"),
+            obj=None,
+            template="start",
+            title=_("Start access review"),
             form=form,
             covered=covered,
             number=list_covered(covered.organizations).count(),
@@ -189,6 +189,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
 
     @transaction.atomic
     def _start(self, request, covered, cleaned):
+        """Start the review once, and redirect to its overview."""
         sent = note_sent(request, request.get_full_path())
         review = start_review(
             covered.scope,
@@ -304,6 +305,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         )
 
     def _decide(self, request, section):
+        """Save decisions about access without a role, and show the result."""
         form = ReasonForm(request.POST)
         reason = form.cleaned_data["reason"] if form.is_valid() else ""
         try:
