@@ -1,4 +1,4 @@
-"""Measure functions in turn, so that a busy machine slows all of them down alike."""
+"""Measure functions in turn, so that a busy machine slows all of them equally."""
 
 import statistics
 import time

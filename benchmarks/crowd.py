@@ -1,4 +1,4 @@
-"""Let many people sign in at once, and measure how long someone else waits for a page.
+"""Sign in many people at once, and measure how long others wait for a page.
 
     python -m benchmarks.crowd [PEOPLE]
 

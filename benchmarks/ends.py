@@ -1,4 +1,4 @@
-"""Measure what the ends of memberships cost: the list, and the check of one object.
+"""Measure the cost of end dates: for the list, and for the check of one object.
 
     python -m benchmarks.ends
 
@@ -30,7 +30,7 @@ NUMBERS = [1, 10, 1_000]
 
 
 def give_ends(user: User) -> None:
-    """Let every second membership of a person end next year."""
+    """Set the end of every second membership of a person to next year."""
     pks = list(user.memberships.order_by("pk").values_list("pk", flat=True)[::2])
     ends_at = timezone.now() + timedelta(days=365)
     Membership.objects.filter(pk__in=pks).update(ends_at=ends_at)

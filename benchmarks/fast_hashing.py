@@ -1,4 +1,4 @@
-"""The settings of benchmarks, with passwords that are hashed fast.
+"""The settings of the benchmarks, with fast password hashing.
 
 The rest of what the site does then shows more clearly.
 """

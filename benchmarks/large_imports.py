@@ -1,4 +1,4 @@
-"""Import large files in a browser, and kill the worker meanwhile.
+"""Import large files in a browser, and kill the worker during imports.
 
     python -m benchmarks.large_imports [ROWS] [--kills 10]
 
@@ -288,7 +288,7 @@ def measure_file(server: PostgreSQL, name: str, content: bytes, rows: int) -> bo
 
 
 def measure_kills(server: PostgreSQL, content: bytes, rows: int, kills: int) -> bool:
-    """Kill the worker meanwhile, and return whether the results are right."""
+    """Kill the worker during imports, and return whether the results are right."""
     lines = content.count(b"\n")
     in_preview = kills // 2
     in_import = kills - in_preview

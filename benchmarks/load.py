@@ -67,7 +67,7 @@ def call_at_once(functions: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 def compare(options: argparse.Namespace) -> bool:
-    """Let people of both sides send requests without pauses, in turn."""
+    """Send requests without pauses to both sites in turn."""
     with ExitStack() as servers:
         visitors = {}
         for side, site in SIDES.items():

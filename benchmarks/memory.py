@@ -1,4 +1,4 @@
-"""Send the largest texts that the site accepts, again and again, and watch its memory.
+"""Repeatedly send the largest texts that the site accepts, and watch its memory.
 
     python -m benchmarks.memory [TIMES]
 

@@ -91,7 +91,7 @@ class Reader(Visitor):
 
     def open(self, page: str) -> float:
         if page == "sign-in page":
-            # The page that somebody sees who is not signed in.
+            # The page for people who are not signed in.
             cookies = self.person.cookies
             visitor = Person(self.address, {COOKIE: cookies.get(COOKIE, "")})
             return self.send(200, visitor.get, LOGIN).milliseconds

@@ -1,4 +1,4 @@
-"""The Mann-Whitney test: whether two groups of measures can be told apart."""
+"""The Mann-Whitney test: whether two groups of measurements differ."""
 
 import math
 from collections import Counter

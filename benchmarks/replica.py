@@ -87,7 +87,7 @@ class Read:
 
 @dataclass
 class Removal:
-    """The time in which a member was removed, as far as it is certain."""
+    """The period in which a member was certainly removed."""
 
     start: float
     end: float = float("inf")
@@ -250,7 +250,7 @@ class Measurement:
             yield
 
     def start_people(self) -> None:
-        """Let everybody sign in, and begin."""
+        """Sign in everyone, and start them."""
         for number in range(self.options.writers):
             self.writers.append(Writer(self.site, number))
             self.removers.append(Remover(self.site, number))
@@ -388,7 +388,7 @@ def measure_cpu(server: Server) -> float:
     """Return how long the processes of a server have worked so far, in seconds."""
     seconds = 0.0
     for number, process in enumerate(server.list_processes()):
-        # Connections may end meanwhile.
+        # Connections may end in the meantime.
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             seconds += times.user + times.system

@@ -1,4 +1,4 @@
-"""Let one process use two databases in turn."""
+"""A database router with which one process uses two databases in turn."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -164,7 +164,7 @@ def begin_history(first: int) -> None:
 
 
 def set_sequences(*tables: type[models.Model]) -> None:
-    """Let the database count on after the ids that were written explicitly."""
+    """Advance the sequences beyond the IDs that were written explicitly."""
     for statement in connection.ops.sequence_reset_sql(no_style(), tables):
         run(statement)
 

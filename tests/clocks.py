@@ -1,4 +1,4 @@
-"""Moving the clock of the database, of the application, or both."""
+"""Moving the database clock, the application's clock, or both."""
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ POSTGRESQL = """
 
 @contextmanager
 def database_time(moment):
-    """Let the database's clock stand still at a moment, in this connection."""
+    """Stop the database clock at a moment, for this connection."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(POSTGRESQL.format(moment=moment.isoformat()))
@@ -38,7 +38,7 @@ def database_time(moment):
 
 
 def replace_sqlite_clock(connection):
-    """Let a connection to SQLite ask `tell_time()` for the time.
+    """Make a connection to SQLite get the time from `tell_time()`.
 
     SQLite cannot get its own function back, so this one stays. Only when it is replaced
     does SQLite compile statements again that called its own.
@@ -63,13 +63,13 @@ def tell_time(_format, _now):
 
 @contextmanager
 def application_time(moment):
-    """Let the application's clock stand still at a moment."""
+    """Stop the application's clock at a moment."""
     with mock.patch("django.utils.timezone.now", lambda: moment):
         yield
 
 
 @contextmanager
 def time(moment):
-    """Let both clocks stand still at a moment."""
+    """Stop both clocks at a moment."""
     with database_time(moment), application_time(moment):
         yield

@@ -62,7 +62,7 @@ def grant(user, codename, organization):
 
 
 def refresh_sign_in(client):
-    """Let the sign-in of a client's session be now, also if a test moves the clock."""
+    """Set a session's sign-in to the current time, even if a test moves the clock."""
     session = client.session
     session["signed_in"] = time.time()
     session["last_seen"] = time.time()
@@ -70,7 +70,7 @@ def refresh_sign_in(client):
 
 
 def age_sign_in(client, minutes):
-    """Let the sign-in of a client's session be some minutes ago."""
+    """Set the sign-in of a client's session to some minutes ago."""
     session = client.session
     session["signed_in"] -= minutes * 60
     session.save()

@@ -67,7 +67,7 @@ def run_and_exit(function: Callable[[], None], output: int, errors: int) -> None
 
 
 def prepare(output: int, errors: int) -> None:
-    """Let a copied process print to these files, and be like one that has started."""
+    """Make a copied process print to these files, and reset it as if newly started."""
     os.dup2(output, 1)
     os.dup2(errors, 2)
     sys.stdout = os.fdopen(1, "w", closefd=False)

@@ -34,7 +34,7 @@ for word in "$@"; do
 done
 exec /usr/bin/install "$@"
 """
-# PostgreSQL believes whoever names a role.
+# PostgreSQL accepts any role without a password.
 RUNUSER = """#!/bin/sh
 export PGUSER="$2"
 shift 3

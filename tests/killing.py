@@ -52,7 +52,7 @@ class Outcome:
 
 
 def prepare(scratch: Scratch, server: MailServer) -> None:
-    """Have processes of a database use the settings of a server, and a mail server."""
+    """Configure the processes of a database as on a server, with a mail server."""
     scratch.environment |= {
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DEBUG": "false",

@@ -14,12 +14,12 @@ from orgadmin.people.worker import Worker
 
 
 def queues_mail():
-    """Have mail wait in the outbox until a worker runs, as on a server."""
+    """Keep emails in the outbox until a worker runs, as on a server."""
     return use_backend("django_tasks_db.DatabaseBackend")
 
 
 def sends_mail_after_commit():
-    """Have mail sent without a worker, as in development."""
+    """Send emails without a worker, as in development."""
     return use_backend("orgadmin.people.at_once.AtOnceBackend")
 
 
@@ -38,7 +38,7 @@ def work():
 
 
 def keep_connection():
-    """Let a worker run in the transaction of a `TestCase`, and with its connection."""
+    """Run a worker in the transaction of a `TestCase`, with its connection."""
     return mock.patch("orgadmin.people.worker.close_old_connections")
 
 
@@ -56,7 +56,7 @@ def read_link():
 
 
 def fail_to_send(error=None):
-    """Have each attempt to send mail fail. The default is a server that is down."""
+    """Make each attempt to send mail fail, by default because the server is down."""
     return mock.patch(
         "django.core.mail.backends.locmem.EmailBackend.send_messages",
         side_effect=error or ConnectionRefusedError("down"),

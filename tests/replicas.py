@@ -70,7 +70,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the server do nothing, although its connections stay open."""
+        """Pause the server. Its connections stay open."""
         processes = self.list_processes()
         for process in processes:
             process.send_signal(signal.SIGSTOP)
@@ -113,7 +113,7 @@ class Pair:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let the standby replay nothing for the duration of the context."""
+        """Stop the standby from replaying changes while the context lasts."""
         self.wait()
         self.standby.execute("SELECT pg_wal_replay_pause()")
         while self.standby.read("SELECT pg_get_wal_replay_pause_state()") != "paused":
@@ -128,7 +128,7 @@ class Pair:
 def run_pair(*, durable: bool = False, synchronous: bool = False) -> Iterator[Pair]:
     """Start a primary with an empty database, and a standby.
 
-    With `durable`, commits wait for the disk; with `synchronous`, also for the standby.
+    If `durable`, commits wait for the disk; if `synchronous`, for the standby, too.
     """
     folder = Path(tempfile.mkdtemp(prefix="orgadmin-replica-"))
     user = prepare_user(folder)

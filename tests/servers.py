@@ -92,7 +92,7 @@ class Person:
         for header in response.headers.getlist("Set-Cookie"):
             for name, morsel in SimpleCookie(header).items():
                 self.cookies[name] = morsel.value
-        # Workbooks are no text.
+        # Workbooks are not text.
         response.text = response.data.decode(errors="replace")
         return response
 

@@ -127,7 +127,7 @@ class DangerousFunctionTests(SimpleTestCase):
     # It starts the reader of workbooks in a process of its own, which needs a limit.
     RUNS_A_PROGRAM = "workbooks.py"
 
-    # re.compile compiles no code, and Template.objects is no template.
+    # re.compile does not compile code, and Template.objects is not a template.
     ALLOWED = {"re.compile"}
 
     def test_the_site_uses_none(self):

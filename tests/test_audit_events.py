@@ -225,7 +225,7 @@ def list_pages():
 
 @tag("G3")
 class CompletenessTests(TestCase):
-    """Whoever adds an action, a page or a command decides whether it is recorded."""
+    """A new action, page or command must be recorded, or listed as an exception."""
 
     def test_every_action_is_classified(self):
         self.assertEqual(list_actions(), set(ACTIONS))

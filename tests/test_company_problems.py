@@ -1,4 +1,4 @@
-"""What people read who could not sign in with a company account."""
+"""What people read if they could not sign in with a company account."""
 
 from django.contrib.sessions.models import Session
 from django.core import mail
@@ -215,7 +215,7 @@ class NoSessionTests(ProblemCase):
 
 
 class OldFormTests(ProblemCase):
-    """A sign-in page that was open in another tab meanwhile."""
+    """A sign-in page that was open in another tab in the meantime."""
 
     headers = {"Origin": "http://testserver"}
 

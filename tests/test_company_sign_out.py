@@ -202,7 +202,7 @@ class BackChannelTests(BackChannelCase):
     @override_settings(SECOND_FACTOR="optional")
     def test_ends_sign_ins_that_are_not_finished(self):
         _secret, codes = self.set_up()
-        # (session there, what the report says, whether the sign-in goes on)
+        # (session there, what the report says, whether the sign-in continues)
         cases = [
             ("s1", {}, False),
             ("s1", {"sid": "s1"}, False),

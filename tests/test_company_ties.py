@@ -204,7 +204,7 @@ class StaffPageTests(TiesCase):
         return self.staff.post(self.page, data, follow=True)
 
     def refuse_another(self, subject="newcomer"):
-        """Have another person try to sign in, and return the hash of their ID."""
+        """Try to sign in as another person, and return the hash of their ID."""
         self.client.logout()
         self.assert_refused(self.come(sub=subject))
         event = AuditEvent.objects.filter(event=SecurityEvent.PROVIDER_REFUSED).first()

@@ -1,4 +1,4 @@
-"""Staff who manage people, and are no superusers, get no more access by that."""
+"""Staff who manage people, but are not superusers, do not get more access."""
 
 import re
 from unittest import mock
@@ -43,7 +43,7 @@ save_model = UserAdmin.save_model
 
 
 def save_after_a_change(model_admin, request, obj, form, change):
-    """Save a person whom someone else changed a moment before."""
+    """Save a person that someone else has changed a moment before."""
     User.objects.filter(pk=obj.pk).update(is_staff=False, last_name="Changed")
     return save_model(model_admin, request, obj, form, change)
 

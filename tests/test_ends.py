@@ -1,4 +1,4 @@
-"""Memberships that end: from that second, they count nowhere."""
+"""Memberships that have ended give no access anywhere."""
 
 import io
 import json
@@ -380,7 +380,7 @@ class ChangeTests(TestCase):
     def test_an_end_in_the_past_is_refused(self):
         before = list_events(self.acme)
         for clock in (NOON - HOUR, NOON + HOUR):
-            # Only the clock of the database counts.
+            # Only the database clock matters.
             with application_time(clock), database_time(NOON):
                 with self.assertRaises(EndInThePast) as caught:
                     give(self.ada, self.acme, REVIEWER, NOON)

@@ -1,4 +1,4 @@
-"""The file of settings: parsed strictly, never executed, and as systemd reads it."""
+"""The settings file: parsed strictly, never executed, and read as by systemd."""
 
 import os
 import random

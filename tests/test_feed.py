@@ -1,4 +1,4 @@
-"""What activity shows of ends, archives, requests, access reviews and bulk changes."""
+"""What activity shows about end dates, archives, requests, reviews, bulk changes."""
 
 from collections import defaultdict
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The filters of lists: what they find, for whom, and what they show."""
+"""The filters of lists: what they find and show, and for which people."""
 
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch

@@ -323,7 +323,7 @@ class UserManagerTests(GuardCase):
 
 
 class LastSuperuserTests(GuardCase):
-    """Somebody can always administer the site."""
+    """Someone can always administer the site."""
 
     def assert_superuser(self, user):
         stored = User.objects.get(pk=user.pk)
@@ -476,7 +476,7 @@ class SentInvitationTests(GuardCase):
 
 
 class InvitedMemberTests(GuardCase):
-    """Whoever invites a member is told so, and can change the role instead."""
+    """People who invite a member learn this, and can change the role instead."""
 
     def setUp(self):
         super().setUp()
@@ -580,7 +580,7 @@ class PasswordTests(GuardCase):
         User.objects.get(pk=self.bert.pk).end_sessions()
 
     def let_it_change(self):
-        """Let someone else change the account while the password is hashed."""
+        """Change the account as someone else while the password is hashed."""
         set_password = User.set_password
 
         def set_password_slowly(user, raw_password):

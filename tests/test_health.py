@@ -15,7 +15,7 @@ FOREIGN_HOSTS = ("10.0.0.7:8000", "[2001:db8::7]", "other.example", "not a host"
 
 
 def break_database(error):
-    """Let the query for the applied migrations fail with this error."""
+    """Make the query for the applied migrations fail with this error."""
     return mock.patch.object(
         MigrationRecorder,
         "migration_qs",

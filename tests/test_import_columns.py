@@ -1,4 +1,4 @@
-"""Saying what the columns of a file become."""
+"""Choosing the fields for the columns of a file."""
 
 from django.test import SimpleTestCase
 

@@ -161,7 +161,7 @@ class ImportEndsTests(ImportEndsMixin, TestCase):
         eve.changed_by = manager
         eve.save()
         set_role(self.acme, [eve], ADMIN)
-        # It has a role already, so naming it is no change.
+        # It already has a role, so naming it does not change anything.
         self.run_import("mary@example.com")
         self.assert_refused(
             f"mary@example.com until {self.day}",

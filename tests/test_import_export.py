@@ -46,7 +46,7 @@ def file_of(text):
 
 
 def create_account(username, actor):
-    """Let someone create an account, and choose its email address."""
+    """Create an account as someone who chooses its email address."""
     user = User(username=username, email=f"{username}@example.com")
     user.set_unusable_password()
     user.changed_by = actor
@@ -405,7 +405,7 @@ class ExportTests(TestCase):
         day = find_today() + timedelta(days=30)
         ends_at = find_start_of_next_day(day)
         rows = Membership.objects.filter(user=self.user, group=self.own.admin)
-        # It does not end with the day: a file has only days, which are no change.
+        # It does not end with the day. A file has only days, so this is not a change.
         early = ends_at - timedelta(hours=5)
         rows.update(ends_at=early)
         file = self.export(create_superuser())

@@ -1,4 +1,4 @@
-"""Importing people: whom a file gives a role, whom it invites, and what it refuses."""
+"""Importing people: who gets a role, who is invited, and what is refused."""
 
 from datetime import timedelta
 
@@ -380,7 +380,7 @@ class GuardTests(PeopleCase):
             self.assert_refused(
                 f"email,reference,role\nmary@example.com,{cells}\n", "is deactivated"
             )
-        # What they have is no change.
+        # The role that they already have is not a change.
         report = self.run_import("email,reference,role\nmary@example.com,R1,reviewer\n")
         self.assertEqual(report.unchanged, 1)
 

@@ -192,7 +192,7 @@ class UndoTests(UndoCase):
         self.import_file()
         carl = self.acme.admin.user_set.get(username="carl")
         set_role(self.acme, [carl], None)
-        # Anna is a reviewer since the import, and inactive by now.
+        # Anna has been a reviewer since the import, and is inactive now.
         self.anna.is_active = False
         self.anna.save()
         before = take_snapshot()

@@ -147,7 +147,7 @@ def normalize(values):
 
 @tag("D50")
 class ReturnTests(KeptFormCase):
-    """Whatever ends the session, and whoever signs in afterwards."""
+    """All the ways in which a session ends, and all people who sign in afterwards."""
 
     def test_the_same_person_finds_the_form_and_saves_it_once(self):
         for name, end in ENDS.items():

@@ -1,4 +1,4 @@
-"""The columns that lists are sorted and filtered by, and who keeps them."""
+"""The columns by which lists are sorted and filtered, and their triggers."""
 
 import importlib
 import io
@@ -561,5 +561,5 @@ class RaceTests(TransactionTestCase):
                 )
                 Contact.objects.filter(name="Ada").delete()
 
-        # An edited contact may have been deleted meanwhile. Then saving inserts it.
+        # If an edited contact was deleted in the meantime, saving inserts it.
         run_together(edit, replace)

@@ -1,4 +1,4 @@
-"""The way in for people whose attempts someone else has used up."""
+"""How people can sign in after someone else has used up their attempts."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ VALIDATE = "allauth.mfa.totp.internal.auth.validate_totp_code"
 
 
 def pass_time(time):
-    """Let the counted attempts be as old as they will be after a time."""
+    """Make the counted attempts older by a period of time."""
     for attempt in SignInAttempt.objects.all():
         attempt.since -= time
         attempt.save()
@@ -232,7 +232,7 @@ class LinkTests(LockOutCase):
 
 
 class BoundTests(LockOutCase):
-    """Guessing stays bounded, also for someone who reads the mail of a person."""
+    """Guessing is limited, even for someone who can read a person's emails."""
 
     @tag("H11")
     def test_links_give_no_new_guesses_of_passwords(self):
@@ -248,7 +248,7 @@ class BoundTests(LockOutCase):
         self.assertEqual(guesses, [throttle.LIMIT, 0, 0])
 
     def forget_lock_out(self):
-        """Let the next lock-out send mail again, before the attempts are forgotten."""
+        """Make the next lock-out send an email again, before the attempts expire."""
         mail.outbox.clear()
         for kind in ("lock-out link", "lock-out"):
             key = make_key(kind, str(self.ada.pk))
@@ -282,7 +282,7 @@ class BoundTests(LockOutCase):
 class MailTests(LockOutCase):
     @tag("H11")
     def test_is_sent_once_an_hour_for_as_long_as_someone_goes_on(self):
-        """While it goes on, there is always a link that works."""
+        """While someone keeps guessing, there is always a link that works."""
         sent = []
         for _quarter in range(12):
             self.guess()

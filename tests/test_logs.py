@@ -17,7 +17,7 @@ from orgadmin.models import Organization
 from tests.factories import create_organization, create_superuser, create_user
 from tests.urls import urlpatterns as site_urlpatterns
 
-# What somebody typed, which an error then quotes.
+# What someone typed, which an error then quotes.
 TYPED = "Zoë Quist typed zoe@example.com"
 
 

@@ -169,7 +169,7 @@ class UserTests(TestCase):
 
 
 def save_slowly(model):
-    """Let each save take so long that others could check their names meanwhile."""
+    """Make each save so slow that others can check their names in the meantime."""
     save = model.save
 
     def wait_and_save(self, *args, **options):

@@ -1,4 +1,4 @@
-"""What emails say, in which language, and what other people's names cannot do there."""
+"""The texts and languages of emails, and names that try to change them."""
 
 import io
 import json

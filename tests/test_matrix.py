@@ -326,7 +326,7 @@ class World:
         }
 
     def create_members(self):
-        """Let platform staff add members, invite people and change organizations.
+        """Add members, invite people and change organizations as platform staff.
 
         An organization's admins see what they did, but not who they are.
         """
@@ -370,7 +370,7 @@ class World:
         ]
 
     def create_imports(self):
-        """Let platform staff have imported a file, and uploaded another one.
+        """Import one file as platform staff, and upload another one.
 
         Nobody else may see the latter: it waits for its author.
         """
@@ -391,7 +391,7 @@ class World:
             stored.parts.create(kind=kind, number=0, content=content)
 
     def create_requests(self):
-        """Let people ask for roles, and platform staff decline and change many."""
+        """Create requests for roles, and decline and change many as platform staff."""
         asker = create_user("asker")
         hidden = create_user("Canary-asker")
         for organization, person in (
@@ -743,7 +743,7 @@ PAGES_OF_THE_ARCHIVE = (
     "/admin/orgadmin/organization/?q=",  # shows what was searched for
     "/admin/all-activity/",
 )
-# Recent activity says what was archived, also on the home page.
+# Recent activity, including on the home page, shows what was archived.
 HOME = "/admin/"
 FEED = re.compile(r'(<ul class="feed">.*?</ul>)', re.DOTALL)
 

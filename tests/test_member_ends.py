@@ -33,7 +33,7 @@ DAY = timedelta(days=1)
 
 
 def set_last_day(user, organization, day):
-    """Let a membership end at the end of a day, past all checks."""
+    """Set the end of a membership to the end of a day, without any checks."""
     rows = Membership.objects.filter(user=user, group__in=organization.group_ids)
     rows.update(ends_at=find_start_of_next_day(day) if day else None)
 

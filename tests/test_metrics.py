@@ -1,4 +1,4 @@
-"""What the site tells Prometheus, and to whom."""
+"""The metrics for Prometheus, and who can read them."""
 
 import json
 import re

@@ -426,7 +426,7 @@ class OrganizationDeleteTests(InvariantMixin, TestCase):
 
 
 class QueryCountTests(TestCase):
-    """Pinned. Whoever changes a count says in the commit why."""
+    """Pinned. If you change a count, explain why in the commit."""
 
     def test_new_organization(self):
         # Savepoint, groups, organization, grants, history, release. PostgreSQL takes

@@ -1,4 +1,4 @@
-"""What pages call people, so that readers know whom they mean."""
+"""How pages name people, so that readers know who they are."""
 
 from django.test import TestCase, tag
 

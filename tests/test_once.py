@@ -1,4 +1,4 @@
-"""Forms that create or send something work once, also if they are sent twice."""
+"""Forms that create or send something work once, even if they are sent twice."""
 
 import re
 from datetime import timedelta

@@ -122,7 +122,7 @@ class SuperuserTests(PeopleMixin, TestCase):
     def test_shows_since_when_by_whom_and_the_last_sign_in(self):
         self.post(**{"add": "1", "add-who": "anna", "add-role": "reviewer"})
         self.anna.groups.through.objects.filter(user=self.admin).delete()
-        self.admin.groups.add(self.acme.admin)  # nobody knows by whom
+        self.admin.groups.add(self.acme.admin)  # nobody knows who did it
         members = self.client.get(self.url).context["members"]
         added_by = {
             member.user.username: member.joined.actor_name for member in members
@@ -173,12 +173,12 @@ class SuperuserTests(PeopleMixin, TestCase):
         self.assertEqual(self.find_choices("ngström"), [expected])
 
     def find_choices(self, term):
-        """Return the texts of the people whom the page suggests."""
+        """Return the texts of the people that the page suggests."""
         return [found["text"] for found in suggest(self.client, self.url, term)]
 
     @tag("C13")
     def test_an_address_means_only_the_person_who_has_confirmed_it(self):
-        # Whoever creates an account could choose either.
+        # A person who creates an account could choose either.
         create_user("boss@example.com", email="mine@example.com")
         data = {"add": "1", "add-role": "reviewer"}
         for address in (

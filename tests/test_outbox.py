@@ -98,7 +98,7 @@ class OutboxMixin:
         return invitation
 
     def give_up(self, email="new@example.com", error=REFUSED):
-        """Have mail to an address given up."""
+        """Make a worker give up an email to an address."""
         self.invite(email)
         with fail_to_send(error), self.assertLogs("orgadmin.mail", "ERROR"):
             work()

@@ -1,4 +1,4 @@
-"""The pages about one person: what they show to whom, and what they ask first."""
+"""The pages about one person: what they show to which people, and ask first."""
 
 from datetime import timedelta
 

@@ -187,7 +187,7 @@ class PersonCase(TestCase):
         self.browser.force_login(zoe)
 
     def leave_review(self, ben):
-        """Let access reviews be about the person, and by them in each way."""
+        """Create access reviews about the person, and decisions by the person."""
         due_on = timezone.localdate() + timedelta(days=30)
         review = start_review(ReviewScope.ALL, due_on=due_on)
         # The person was a superuser then.
@@ -213,7 +213,7 @@ class PersonCase(TestCase):
         )
 
     def leave_imports(self):
-        """Let the person import files, and let files of others name them."""
+        """Create imports by the person, and others that contain the person."""
         for actor in (self.zoe, self.root):
             for state in (Import.State.WAITING, Import.State.DONE):
                 stored = Import.objects.create(

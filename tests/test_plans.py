@@ -317,7 +317,7 @@ class PlanTests(PlanCase):
 
     @classmethod
     def vary_organizations(cls, first):
-        """Let each filter find a few of the organizations."""
+        """Change the data so that each filter finds a few of the organizations."""
         end = hours_ago("24 - id % 10000".replace("%", "%%"))
         run(VARIETY.format(ago="%s", end=end), LONG_AGO, LONG_AGO, first)
         if connection.vendor == "sqlite":
@@ -533,7 +533,7 @@ class PlanTests(PlanCase):
 
 
 class PeoplePlanTests(PlanCase):
-    """The filters of the list of people, most of whom have no role."""
+    """The filters of the list of people, if most people do not have a role."""
 
     @classmethod
     def setUpTestData(cls):

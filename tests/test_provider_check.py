@@ -68,7 +68,7 @@ def make_certificate(key):
 
 @contextmanager
 def use_tls(server):
-    """Have a server speak TLS. Yields the path of its certificate."""
+    """Make a server use TLS. Yields the path of its certificate."""
     key = make_key()
     certificate = make_certificate(key).public_bytes(Encoding.PEM)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

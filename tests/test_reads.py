@@ -18,7 +18,7 @@ RELATIONS = {"groups", "user_set", "memberships"}
 TABLE = "orgadmin_user_groups"
 DECIDED = ("current()", "groups_of(", "users_in(", "ended", "is_current(")
 
-# Attributes of these names that are no relation: what a company's server says.
+# Attributes with these names that are not relations: what a provider says.
 NOT_OF_USERS = {
     "identity.groups",
     "person.groups",

@@ -75,7 +75,7 @@ class FakeTime:
 
 @contextmanager
 def states(*, standby, primary=PRIMARY):
-    """Let the primary and the standby say this. Errors are raised.
+    """Make the primary and the standby return these states. Raises given errors.
 
     `standby` may be a list: the last state remains.
     """

@@ -1,4 +1,4 @@
-"""Closing an access review early, and cancelling one that was a mistake."""
+"""Closing an access review early, and canceling one that was a mistake."""
 
 import threading
 from datetime import timedelta

@@ -623,7 +623,7 @@ class StaffPageTests(PagesTestCase):
             self.assertContains(page, text)
 
     def add_members(self, number, name="member"):
-        """Let an organization with many members be reviewed; return the page."""
+        """Start a review of an organization with many members, and return the page."""
         big = create_organization("Big")
         for count in range(number):
             create_user(f"{name} {count:04}", reviewer_of=[big])

@@ -82,7 +82,7 @@ MANAGING = ["view_organization", "manage_members_organization"]
 
 @contextmanager
 def at(moment):
-    """Let both clocks stand at a moment. Yields the application's, which can be set."""
+    """Stop both clocks at a moment. Yields the application's, which can be set."""
 
     class Clock(datetime.datetime):
         @classmethod
@@ -99,7 +99,7 @@ def at(moment):
 
 @contextmanager
 def killed_at_each(limit):
-    """Have the process killed in each statement whose number is divisible by this."""
+    """Kill the process in each statement whose number is divisible by this number."""
     numbers = itertools.count(1)
 
     def run_or_die(execute, *arguments):
@@ -125,7 +125,7 @@ def section_of(review, organization):
 
 
 def answer(review, organization, user, what="confirmed", **values):
-    """Let someone decide about a member; returns the outcome."""
+    """Decide about a member as someone. Returns the outcome."""
     actor = values.pop("actor")
     section = section_of(review, organization)
     item = section.items.get(user_key=user.pk)
@@ -211,7 +211,7 @@ class ItemTests(ReviewTestCase):
         review = start_review(ReviewScope.ALL, due_on=DUE)
         self.travel(START + timedelta(seconds=5))
         late = create_user("late", reviewer_of=[self.acme])
-        # A new role of someone who was there is no reason to leave them out.
+        # People who were members and get a new role are still reviewed.
         set_role(self.acme, [self.cyd], ADMIN, notify=False)
         review_items.prepare(review.pk)
         names = section_of(review, self.acme).items.values_list("user_name", flat=True)
@@ -497,7 +497,7 @@ class DecisionTests(ReviewTestCase):
         self.assertEqual(section_of(self.review, self.acme).open_items, 2)
 
     def replace(self, user, what, number, **values):
-        """Let Ben replace what was decided, having seen so many decisions."""
+        """Replace a decision as Ben, who has seen this number of decisions."""
         section = section_of(self.review, self.acme)
         item = section.items.get(user_key=user.pk)
         decision = Decision(item.pk, ReviewAnswer(what), number=number, **values)
@@ -947,7 +947,7 @@ class EvidenceTests(ReviewTestCase):
                 self.assertEqual(told.role, after[key])
             else:
                 self.assertEqual(told.answer, "expired")
-        # Whoever was there and is not any more was ended by the review.
+        # The review has ended the access of all people who are no longer members.
         for key in before.keys() - after.keys():
             self.assertEqual(self.read_decision(review, *key).answer, "expired")
 
@@ -1160,7 +1160,7 @@ class RequestTests(ReviewTestCase):
 
 
 class ClockTests(ReviewTestCase):
-    """The clock of the database decides, however wrong that of the application is."""
+    """Only the database clock matters, even if the application's clock is wrong."""
 
     # The application may be ahead or behind.
     APART = (timedelta(minutes=-20), timedelta(minutes=20))

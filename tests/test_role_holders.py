@@ -1,4 +1,4 @@
-"""Until when people hold roles: what lists are filtered by, and who keeps it."""
+"""How long people hold roles, which lists use for filters, and its triggers."""
 
 import io
 import tempfile
@@ -286,7 +286,7 @@ class BulkLoadTests(TransactionTestCase):
         return total
 
     def vacuum(self):
-        """Let PostgreSQL note how many rows the tables have, without ours."""
+        """Make PostgreSQL record how many rows the tables have, without our rows."""
         other = connection.copy()
         self.addCleanup(other.close)
         with other.cursor() as cursor:

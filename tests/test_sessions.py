@@ -41,7 +41,7 @@ ELSEWHERE = "/admin/sign-out-elsewhere/"
 
 
 def leave_idle(client, minutes):
-    """Let the last request of a client's session be some minutes ago."""
+    """Set the last request of a client's session to some minutes ago."""
     session = client.session
     session["last_seen"] -= minutes * 60
     session.save()
@@ -271,7 +271,7 @@ class LimitTests(SignInCase):
         }
 
     def is_open(self):
-        """Return whether the session goes on."""
+        """Return whether the session still exists."""
         return self.client.get("/admin/password_change/").status_code == 200
 
     @tag("D29")
@@ -406,7 +406,7 @@ class SignInTests(SignInCase):
 
     @tag("D30")
     def test_signing_out_elsewhere_does_not_keep_a_session_that_someone_else_ends(self):
-        """Whoever has stolen a session may send such requests all the time."""
+        """A person who has stolen a session could send such requests all the time."""
         self.client.force_login(self.ada)
 
         def end_meanwhile(request, user):

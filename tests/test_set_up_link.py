@@ -39,7 +39,7 @@ class SetUpLinkTests(SignInCase):
         self.sign_in("root")
 
     def ask_for_link(self, client=None):
-        """Have a link sent, and return its path."""
+        """Request a link, and return its path."""
         mail.outbox.clear()
         (client or self.client).post(ASK)
         [message] = mail.outbox

@@ -275,7 +275,7 @@ class SecondFactorTests(SignInCase):
 
 @override_settings(SECOND_FACTOR="optional")
 class LostPhoneTests(SignInCase):
-    """Removing the second factor of people who cannot show it any more."""
+    """Removing the second factor of people who can no longer use it."""
 
     def setUp(self):
         self.ada = create_user("ada", admin_of=[create_organization()])

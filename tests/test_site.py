@@ -167,7 +167,7 @@ class GuessingTests(TestCase):
         first = self.client.post(LOGIN, {"username": "root", "password": "wrong"})
         for number in range(throttle.LIMIT - 1):
             self.assertFalse(self.sign_in(f"wrong {number}"))
-            # These are no attempts, so the count of failures stays.
+            # These are not attempts, so the count of failures stays the same.
             for password in ("", "\0"):
                 self.sign_in(password)
         self.assertFalse(self.sign_in("secret"))
@@ -296,7 +296,7 @@ class CardTests(TestCase):
         self.assertNotContains(response, "1 Road")
 
     def join_many(self, count):
-        """Let Ada be an admin of so many more organizations."""
+        """Make Ada an admin of this number of other organizations."""
         organizations = Organization.objects.bulk_create(
             Organization(name=f"Many {number}") for number in range(count)
         )

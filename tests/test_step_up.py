@@ -758,7 +758,7 @@ class EveryPageTests(TestCase):
                 "second-factor/passkeys/options/<purpose>/",
                 "second-factor/passkeys/sign-in/",
                 "sign-out-elsewhere/",
-                # Tells when the session ends, or lets it go on.
+                # Tells when the session ends, or extends it.
                 "stay-signed-in/",
                 # This page asks for the old password.
                 "password_change/",

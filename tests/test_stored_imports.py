@@ -1,4 +1,4 @@
-"""Imports that are stored: who reads them, what confirms them, and for how long."""
+"""Stored imports: who can read and confirm them, and how long they are kept."""
 
 import re
 from datetime import timedelta

@@ -136,7 +136,7 @@ class HandOverTests(SuccessionMixin, TestCase):
 class RaceTests(TransactionTestCase):
     @tag("C30")
     def test_a_successor_who_leaves_at_the_same_time(self):
-        """Whoever comes second is refused: each order leaves an active admin."""
+        """The second person is refused: either order leaves an active admin."""
         root = create_superuser()
         for number in range(4):
             acme = create_organization(f"Acme {number}")

@@ -1,4 +1,4 @@
-"""What somebody reads where something is wrong, and before they are let in."""
+"""The pages for errors, and for people who are not signed in."""
 
 import re
 from pathlib import Path

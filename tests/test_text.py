@@ -1,4 +1,4 @@
-"""The text that people enter is cleaned once, in whichever way it comes in."""
+"""The text that people enter is cleaned once, no matter how it is entered."""
 
 import io
 import unicodedata

@@ -1,4 +1,4 @@
-"""The catalogues of translations, and which language the site speaks to whom."""
+"""The catalogues of translations, and which person gets which language."""
 
 import gettext
 import io

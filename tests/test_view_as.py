@@ -269,7 +269,7 @@ class ReadOnlyTests(ViewAsCase):
 
     @tag("D81")
     def test_what_pages_write_on_their_own_is_not_written_as_the_person(self):
-        """The visit is that of the superuser, also in the log of who views people."""
+        """The superuser is recorded, even in the log of who views people."""
         manager = create_user(
             "manager", is_staff=True, permissions=["view_user", "view_organization"]
         )
@@ -590,7 +590,7 @@ class EndTests(ViewAsCase):
 
     @tag("D83")
     def test_ends_with_the_session_of_the_superuser(self):
-        """That of platform staff, which is shorter than that of the person."""
+        """The time limit of platform staff, which is shorter than the person's."""
         self.begin()
         session = self.client.session
         session["last_seen"] -= settings.STAFF_SESSION_IDLE_MINUTES * 60

@@ -1,4 +1,4 @@
-"""Whatever happens to people and organizations, the logs and the rule agree.
+"""After any sequence of changes, the logs and the rule agree.
 
 Roles begin and end in many ways: by the pages of people, invitations, requests,
 reviews, archives and the trash, when people leave, and by Django's own managers. After
@@ -98,7 +98,7 @@ class Story:
         ]
 
     def choose_moment(self):
-        """Let time go by: often to the end of a membership, or just before it."""
+        """Advance the time, often to the end of a membership or to just before it."""
         ends = Membership.objects.filter(ends_at__gt=self.now + SECOND)
         moments = list(ends.values_list("ends_at", flat=True))
         if moments and self.chance.random() < 0.5:

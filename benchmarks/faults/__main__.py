@@ -1,4 +1,4 @@
-"""Let things go wrong while people work, and see that nothing is lost.
+"""Cause faults while people work, and check that nothing is lost.
 
     python -m benchmarks.faults [--pool 0] [--pool 4] [--pgbouncer] [--read-only]
 

@@ -1,4 +1,4 @@
-"""Faults of a database that runs, but does not serve."""
+"""Faults of a database that is running, but does not respond."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 
 
 def refuse_connections(site: Site) -> None:
-    """Let PostgreSQL refuse everybody, as with a wrong password, for some seconds."""
+    """Make PostgreSQL refuse all connections for some seconds."""
     rules = site.postgres.pgdata / "pg_hba.conf"
     text = rules.read_text()
     postmaster = psutil.Process(site.postgres.get_pid())
@@ -35,7 +35,7 @@ def refuse_connections(site: Site) -> None:
 
 
 def freeze_postgres(site: Site) -> None:
-    """Let PostgreSQL do nothing for some seconds, as when its disk hangs."""
+    """Pause PostgreSQL for some seconds, as if its disk did not respond."""
     postmaster = psutil.Process(site.postgres.get_pid())
     # A process that is created in between is a child of one that is stopped.
     postmaster.suspend()

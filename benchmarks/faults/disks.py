@@ -1,4 +1,4 @@
-"""Disks that get full or read-only. They need the right to mount."""
+"""Disks that become full or read-only. Needs the permission to mount."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def fill_data_disk(site: Site) -> str:
 
 
 def make_data_disk_read_only(site: Site) -> str:
-    """Let the kernel make the disk of PostgreSQL read-only, as after an error."""
+    """Make PostgreSQL's disk read-only, as the kernel does after an error."""
     command = ["findmnt", "--noheadings", "--output", "SOURCE", site.disk]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     device = Path(found.stdout.strip()).name
@@ -172,7 +172,7 @@ def answers(site: Site) -> bool:
 
 
 def fill_log_disk(site: Site) -> str:
-    """Let a person use a server of its own, which cannot write its log."""
+    """Use a separate server that cannot write its log."""
     statuses = []
     with small_disk(site, "logs", "1m") as folder:
         with (

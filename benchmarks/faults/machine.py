@@ -29,7 +29,7 @@ REQUESTS = 20
 
 
 def change_clock(site: Site) -> str:
-    """Let a person work on a server whose clock is an hour ahead of the database's."""
+    """Work on a server whose clock is an hour ahead of the database clock."""
     statuses = []
     with serve(site.environment, 1, prefix=HOUR_AHEAD) as server:
         person = Person(server.address)
@@ -60,7 +60,7 @@ def run_doctor(site: Site, prefix: list[str], check: str, **variables: str) -> s
 
 
 def show_expired_certificate(site: Site) -> str:
-    """Let doctor look at a site whose certificate ended yesterday."""
+    """Run doctor for a site whose certificate expired yesterday."""
     certificate = site.folder / "expired.pem"
     key = site.folder / "expired.key"
     write_expired_certificate(certificate, key)

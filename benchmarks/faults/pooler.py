@@ -101,7 +101,7 @@ class Pooler:
         self.start()
 
     def lose_name(self) -> None:
-        """Let the name be unknown for some seconds in which connections end."""
+        """Make the host name unknown for some seconds, while connections end."""
         names = self.hosts.read_text()
         self.write_hosts("127.0.0.1 localhost\n")
         self.process.kill()

@@ -161,7 +161,7 @@ class Site:
         return lines
 
     def observe(self, fault: Fault) -> None:
-        """Let a fault happen, and print what people noticed of it."""
+        """Cause a fault, and print what people noticed."""
         lines_before = len(self.read_log())
         start = time.monotonic()
         remark = fault.cause() or ""

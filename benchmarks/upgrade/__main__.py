@@ -170,7 +170,7 @@ def compare_data_step(
 
 
 def upgrade_under_load(url: str, count: int) -> None:
-    """Go all the way forwards and back, and print each step, also if one fails."""
+    """Migrate forwards and back, and print each step, even if one fails."""
     lines = [{"step": "none", "s": SECONDS_ALONE}]
     load = Load(url, count)
     try:

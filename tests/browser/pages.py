@@ -322,7 +322,7 @@ def set_up_second_factor(user):
 
 
 def make_history(own, admin):
-    """Let some time pass in which people work on an organization."""
+    """Create changes by several people to an organization, over some time."""
     nora = User.objects.get(username="nora@example.com")
     otto = User.objects.get(username="otto")
     reviewer = User.objects.get(username=REVIEWS)
@@ -388,7 +388,7 @@ def make_demo():
 
 
 def make_reviews(demo):
-    """Let an organization be reviewed some days ago, and all of them now.
+    """Start a review of one organization some days ago, and one of all of them now.
 
     Returns both reviews.
     """

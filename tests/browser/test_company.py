@@ -50,13 +50,13 @@ class RoundTripCase(BrowserTestCase):
             self.hosts.append(host)
 
     def use_endpoint(self, host):
-        """Have people sign in on another host than that of the issuer."""
+        """Make the provider sign people in on another host than the issuer's host."""
         self.server.discovery_changes = {
             "authorization_endpoint": f"{host}/authorization"
         }
 
     def use_broker(self):
-        """Have the endpoint redirect at once to a third host, which signs people in."""
+        """Make the endpoint redirect at once to a third host, which signs people in."""
         self.use_endpoint(self.broker_host)
         self.server.answers = {
             "/authorization": self.redirect_on,
@@ -68,7 +68,7 @@ class RoundTripCase(BrowserTestCase):
         handler.send(Answer("", 302, Location=f"{self.login_host}/third?{query}"))
 
     def use_form(self):
-        """Have people press a button at the provider. The page of the button ends."""
+        """Make people press a button at the provider."""
         self.used = set()
         self.server.answers = {
             "/authorization": self.show_form,

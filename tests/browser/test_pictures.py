@@ -44,7 +44,7 @@ def copy_pictures_to_docs():
 class PictureTests(BrowserTestCase):
     """Take a picture of each page, on two devices, in the light and the dark scheme."""
 
-    # Replaces the tag of the base class: these are no browser tests.
+    # Replaces the tag of the base class, because these are not browser tests.
     tags = {"pictures"}
 
     def test_take_pictures(self):

@@ -1,4 +1,4 @@
-"""The page about a long import, while the import goes on."""
+"""The page about a long import, while the import is running."""
 
 from playwright.sync_api import expect
 

@@ -1,4 +1,4 @@
-"""Closing and cancelling an access review, in a browser."""
+"""Closing and canceling an access review, in a browser."""
 
 from datetime import timedelta
 

@@ -67,7 +67,7 @@ def save_all(target, sheets):
 
 
 def save(source, folder, language, ending, kind):
-    """Let LibreOffice save a file in another format, and return its path."""
+    """Convert a file to another format with LibreOffice, and return its path."""
     profile = folder / language
     settings = profile / "user" / "registrymodifications.xcu"
     settings.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,7 @@ PAGES_OF_ORGANIZATION = [
 PAGES_OF_PERSON = ["change", "history", "access", "activity", "leave", "delete"]
 PAGES_OF_CONTACT = ["change", "history", "delete"]
 
-# Which pages of an organization open for whom.
+# Which people can open which pages of an organization.
 FOR_VIEWERS = {"overview", "change", "history", "contacts"}
 FOR_MANAGERS = {"people", "ledger", "access", "requests", "review"}
 
@@ -126,7 +126,7 @@ def list_pages_of(organizations: Iterable[int]) -> list[str]:
 
 
 def look(walk: Walk, pk: int | None, url: str) -> None:
-    """Let a person open a page. Raises `Difference` if they are shown too much.
+    """Open a page as a person. Raises `Difference` if it shows too much.
 
     Also if they are shown too little: the pages of what they may view open, and the
     list has all their organizations.

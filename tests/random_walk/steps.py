@@ -38,7 +38,7 @@ Step = Callable[["Walk"], str]
 
 
 class NothingToDo(Exception):
-    """A step is impossible at the moment, such as because there is no organization."""
+    """A step is not possible now, for example because there is no organization."""
 
 
 # {step: how often it is chosen, compared with the others}
@@ -77,7 +77,7 @@ def choose_manager(walk: Walk, organization: worlds.Organization) -> Person:
 
 
 def choose_other(walk: Walk, actor: Person) -> Person:
-    """Return someone whom a superuser may take everything from.
+    """Return someone whose access a superuser is allowed to end completely.
 
     The first person stays, so that there is always a superuser.
     """
@@ -359,7 +359,7 @@ def list_shown_by_link(
 def choose_password(
     walk: Walk, person: Person, first_name: str, client: Client
 ) -> None:
-    """Note that a link has set the password of an account, and signed it in."""
+    """Record that a link has set the password of an account, and signed it in."""
     person.first_name = first_name
     person.has_password = True
     walk.world.known |= person.numbers

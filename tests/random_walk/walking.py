@@ -206,7 +206,7 @@ class Walk:
         self.let_a_member_look()
 
     def let_a_member_look(self) -> None:
-        """Let a member look at the organization, where most of the texts are."""
+        """Look at the organization, which shows most of the texts, as a member."""
         organizations = self.world.organizations.values()
         with_members = [row for row in organizations if row.roles]
         if not with_members:
@@ -222,7 +222,7 @@ class Walk:
             looking.look(self, reader, url)
 
     def finish(self, share: float) -> None:
-        """Let everybody look at this share of all pages, and ask the doctor."""
+        """Look at this share of all pages as each person, and run the doctor."""
         pages = looking.list_pages(self)
         number = max(1, int(len(pages) * share))
         for reader in looking.choose_readers(self):

@@ -141,7 +141,7 @@ class World:
         return visible
 
     def find_people_of(self, organization: Organization) -> set[int]:
-        """Return the numbers of the people whom an organization's admins may see."""
+        """Return the numbers of the people that an organization's admins can see."""
         numbers = set()
         for pk in organization.roles:
             numbers |= self.people[pk].numbers
@@ -202,7 +202,7 @@ class World:
         self.log(organization, None, actor, name=invitation.email)
 
     def forget_links(self, *, person: int = 0, organization: int = 0) -> None:
-        """Let the used links of what was deleted lead nowhere."""
+        """Record that the used links of deleted objects no longer work."""
         self.used = {
             token: owner
             for token, owner in self.used.items()
