@@ -43,7 +43,8 @@ DYNAMIC_OPTIONS = (
     "get_search_fields",
 )
 
-# A search field may begin with "^", "=" or "@", an ordering with "-".
+# The characters with which a search field ("^", "=" or "@") or an ordering ("-") can
+# start.
 PREFIXES = "-^=@"
 
 

@@ -45,7 +45,9 @@ MAX_ROWS_TO_SORT = 5_000
 
 
 class Gated:
-    """For rows that follow the permissions on the organization to which they belong.
+    """The base class for the admin of rows that belong to an organization.
+
+    The permissions on an organization decide what people can do with its rows.
 
     Subclasses must set `organization_path` to the foreign keys that lead from a row to
     its organization, such as "organization" or "contact__organization".
@@ -378,7 +380,7 @@ class GatedTabularInline(Gated, PermissionHooks, SearchedChoices, admin.TabularI
     max_num = MAX_ROWS_SENT
 
     def is_permitted(self, request, permission, obj=None):
-        """Return whether the person has a permission on an organization, or None."""
+        """Return whether the person has a permission. `obj` is the organization."""
         gate = get_gate(request)
         required = self.required_permission(permission)
         if obj is not None:

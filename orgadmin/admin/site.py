@@ -227,7 +227,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return entries.order_by("-pk")
 
     def i18n_javascript(self, request, extra_context=None):
-        """Allow browsers to cache the translations, the only page without any data."""
+        """Allow browsers to cache the translations. All other pages contain data."""
         response = super().i18n_javascript(request, extra_context)
         patch_cache_control(response, private=True, max_age=ONE_HOUR)
         return response
@@ -261,7 +261,7 @@ class OrganizationAdminSite(admin.AdminSite):
             path("search/", self.admin_view(search_view), name="search"),
             path("unsent-mail/", self.admin_view(unsent_mail_view), name="unsent_mail"),
         ]
-        # The own URLs come first, because Django's last URL matches everything.
+        # This site's URLs come first, because Django's last URL matches everything.
         return [*own_urls, *urls]
 
     def autocomplete_view(self, request):

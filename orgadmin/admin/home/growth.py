@@ -19,7 +19,7 @@ from orgadmin.models.monthly_count import get_today
 # The maximum number of months that a chart shows.
 MAX_MONTHS = 12
 
-# The number of months from which on charts are shown.
+# The minimum number of months for which charts are shown.
 MIN_MONTHS = 2
 
 # The size of a chart, and the gap between its bars, in SVG units. Pages scale charts.

@@ -120,7 +120,7 @@ class ImportedRow:
 
 @dataclass(frozen=True)
 class RestoredRow:
-    """An organization of which undoing the import restores these fields."""
+    """An organization, and its fields that are restored if the import is undone."""
 
     organization: Organization
     fields: list[str]

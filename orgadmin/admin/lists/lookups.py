@@ -63,7 +63,7 @@ def find_default_class(field):
 
 
 def list_parameters(path, field, filter_class):
-    """Return the URL parameters of one of Django's filters; of other filters, []."""
+    """Return the URL parameters of one of Django's filters, or [] for other filters."""
     parameters = []
     for stock_class, suffixes in PARAMETER_SUFFIXES.items():
         if issubclass(filter_class, stock_class):

@@ -12,7 +12,7 @@ from orgadmin.people.find_people import find_known_people, name_for
 # The maximum number of people who are suggested.
 MAX_SUGGESTIONS = 8
 
-# The number of characters from which on a text is searched for.
+# The minimum number of characters of a text that is searched for.
 MIN_CHARACTERS = 2
 
 # The maximum number of words that are searched for. Further words are ignored.

@@ -1,7 +1,8 @@
 """The pages of archived organizations, and the page that archives one.
 
-Only superusers can open these pages. The pages use their own querysets, because the
-access rule does not give anyone access to an archived organization.
+Only superusers can open the pages of archived organizations. These pages use their own
+querysets, because the access rule does not give anyone access to an archived
+organization.
 """
 
 from django.contrib import admin, messages
@@ -276,7 +277,7 @@ class ArchivedPages:
 
 
 def find_archived(request):
-    """Return the archived organizations, or raise `Http404` if not a superuser asks."""
+    """Return the archived organizations. Raises `Http404` unless a superuser asks."""
     if not is_active_superuser(request.user):
         raise Http404
     return Organization.objects.archived()
@@ -316,6 +317,6 @@ def set_archiver_names(organizations):
 
 
 def list_memberships(organization):
-    """Return the current memberships of an organization, sorted by name of the user."""
+    """Return the current memberships of an organization, sorted by user."""
     memberships = Membership.objects.current().filter(group__in=organization.group_ids)
     return memberships.select_related("user").order_by("user__sort_name", "pk")

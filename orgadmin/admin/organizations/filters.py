@@ -79,7 +79,7 @@ class WaitingFilter(ChoiceFilter):
 
 
 class ChangedSinceFilter(DateFilter):
-    """Finds organizations that changed since a day.
+    """Finds organizations that were changed on a day or later.
 
     The time at which a confidential field was changed is confidential as well, so the
     filter requires "view_confidential".

@@ -121,7 +121,7 @@ def is_visible(name, permissions):
 
 
 def list_details(organization, permissions):
-    """Return the fields that have a value and that these permissions allow to see."""
+    """Return the fields that have a value and are visible with these permissions."""
     details = []
     for name in DETAIL_FIELDS:
         value = getattr(organization, name)
@@ -141,7 +141,7 @@ def list_details(organization, permissions):
 def list_missing(organization, permissions):
     """Return the labels of the WANTED_FIELDS that are empty.
 
-    Leaves out confidential fields if the permissions do not allow to see them.
+    Leaves out fields that are not visible with these permissions.
     """
     sees_confidential = "view_confidential" in permissions
     names = organization.find_missing_fields(sees_confidential=sees_confidential)

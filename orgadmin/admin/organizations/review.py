@@ -280,7 +280,10 @@ def get_permissions(request: HttpRequest, asked: AskedItem) -> Collection[str]:
 
 
 def list_sections(organization: Organization) -> list[ReviewSection]:
-    """Return the newest reviews of an organization, newest first. Runs one query."""
+    """Return up to REVIEWS_SHOWN reviews of an organization, newest first.
+
+    Runs one query.
+    """
     sections = ReviewSection.objects.filter(
         organization_key=organization.pk, review__prepared_at__isnull=False
     )

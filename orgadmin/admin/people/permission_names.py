@@ -60,7 +60,7 @@ class PermissionChoiceField(forms.ModelMultipleChoiceField):
 
 
 class NamesPermissions:
-    """For admin classes of models that have permissions: translates their names."""
+    """Translates the names of permissions in the forms of an admin class."""
 
     def formfield_for_manytomany(self, db_field, request, **kwargs):
         if db_field.related_model is Permission:

@@ -393,7 +393,7 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
 
 
 def find_covered(request):
-    """Return the organizations that the new review in the URL will cover.
+    """Return the organizations that a new review will cover, from the URL parameters.
 
     Raises `Http404` if the organization in the URL does not exist.
     """

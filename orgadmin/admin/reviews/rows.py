@@ -39,7 +39,7 @@ class ReviewRow:
     item: ReviewItem
     person: User | None
     access: Access | None
-    decision: Decided | None  # the last decision, which is valid
+    decision: Decided | None  # the last decision, which counts
     number: int  # number of decisions about the item
     needs_other: bool  # someone else must confirm it
     is_above: bool  # someone with more permissions must decide about it
