@@ -55,7 +55,7 @@ class NameForm(AccountForm):
         """Save the name, and record the change in the history for platform staff."""
         super().save(request)
         if self.has_changed():
-            message = construct_change_message(self, None, add=False)
+            message = construct_change_message(self, formsets=None, add=False)
             LogEntry.objects.log_actions(
                 self.instance.pk, [self.instance], CHANGE, message, single_object=True
             )

@@ -25,7 +25,7 @@ from orgadmin.accounts.company.own_accounts import (
 )
 from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.new_email import NewEmailForm
-from orgadmin.accounts.questions import Question, ask, is_confirmed
+from orgadmin.accounts.questions import Question, is_confirmed, show_question
 from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
     get_returned_form,
@@ -43,7 +43,7 @@ from orgadmin.people.access_requests import list_own
 from orgadmin.people.membership import list_first_roles
 from orgadmin.people.second_factors import FACTORS
 
-# The forms by the name of their section of the page.
+# {name of a section of the page: its form}
 FORMS = {
     "name": NameForm,
     "email": NewEmailForm,
@@ -74,7 +74,7 @@ def account_view(request: HttpRequest) -> HttpResponse:
         return show_returned(request, returned)
     section = request.POST.get("section", "")
     if section not in FORMS and section != COMPANY:
-        return show_account(request, {})
+        return show_account(request, unsaved={})
     if section in PROTECTED_SECTIONS:
         page = ask_for_recent_sign_in(request)
         if page is not None:
@@ -109,7 +109,7 @@ def ask_about_company_account(
         fields={"section": COMPANY, "account": str(own.account.pk)},
         cancel_url=get_section_url(COMPANY),
     )
-    return ask(request, question)
+    return show_question(request, question)
 
 
 def remove_company_account(request: HttpRequest) -> HttpResponse:
@@ -129,12 +129,13 @@ def show_returned(request: HttpRequest, data: QueryDict) -> HttpResponse:
     """
     section = data.get("section", "")
     if section not in FORMS:
-        return show_account(request, {})
+        return show_account(request, unsaved={})
     form = FORMS[section](request.user)
     # The form gets initial values instead of data, because data would be validated, and
     # each validation of a new email address counts as a request for an email.
     for name, field in form.fields.items():
-        value = field.widget.value_from_datadict(data, {}, form.add_prefix(name))
+        prefixed_name = form.add_prefix(name)
+        value = field.widget.value_from_datadict(data, files={}, name=prefixed_name)
         form.initial[name] = value
     tell_not_saved(request)
     return show_account(request, {section: form})
@@ -182,7 +183,7 @@ def list_factors(user: User) -> set[str]:
 
 @require_POST
 def end_session_view(request: HttpRequest) -> HttpResponse:
-    """Ask the person to confirm that one of their other sessions ends, or end it."""
+    """End one of the person's other sessions, after they have confirmed this."""
     pk = request.POST.get("session", "")
     session = find_own_session(request, pk)
     if session is not None and not is_confirmed(request):
@@ -215,7 +216,7 @@ def ask_about_session(request: HttpRequest, session: OwnSession) -> HttpResponse
         fields={"session": str(session.pk)},
         cancel_url=get_section_url("sessions"),
     )
-    return ask(request, question)
+    return show_question(request, question)
 
 
 def get_section_url(section: str) -> str:

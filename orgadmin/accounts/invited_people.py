@@ -18,11 +18,11 @@ from orgadmin.people.invitations import accept, find_invitation, may_choose_pass
 def accept_with_company_account(
     request: HttpRequest, page: str, email: str
 ) -> User | None:
-    """Accept the invitation from whose page a person has signed in with a provider.
+    """Accept an invitation for someone who has signed in with a provider on its page.
 
-    `page` is the URL of that page, and `email` is the address that the provider
-    confirms. Returns the person's account, which is created without a password if
-    necessary.
+    `page` is the URL of the invitation's page, and `email` is the address that the
+    provider confirms. Returns the person's account, which is created without a password
+    if necessary.
 
     Returns None if the page does not belong to an invitation to this address, or if
     someone uses the account already. Raises an `InvitationError` if the invitation

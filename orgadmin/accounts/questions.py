@@ -32,7 +32,7 @@ def is_confirmed(request: HttpRequest) -> bool:
     return CONFIRMED in request.POST
 
 
-def ask(request: HttpRequest, question: Question) -> HttpResponse:
+def show_question(request: HttpRequest, question: Question) -> HttpResponse:
     """Return the confirmation page."""
     context = {
         **admin.site.each_context(request),

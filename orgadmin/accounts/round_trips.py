@@ -65,7 +65,7 @@ def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResp
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
     url = _decrypt_url(trip.get("url", ""))
     if not url:
-        return redirect(find_page(request, key))
+        return redirect(find_page_after_trip(request, key))
     return _show(request, "registration/departure.html", url)
 
 
@@ -86,12 +86,12 @@ def end_trip(request: HttpRequest, key: str, response: HttpResponse) -> HttpResp
     return page
 
 
-def find_wanted(request: HttpRequest, key: str) -> str | None:
+def find_wanted_page(request: HttpRequest, key: str) -> str | None:
     """Return the page that the person wants to open after a trip, if it is known."""
     return request.session.get(SESSION_KEY, {}).get(key, {}).get("next")
 
 
-def find_page(request: HttpRequest, key: str) -> str:
+def find_page_after_trip(request: HttpRequest, key: str) -> str:
     """Return the page to open if a trip is over, or was never started."""
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
     wanted = trip.get("answer") or trip.get("next")

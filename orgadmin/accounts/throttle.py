@@ -85,7 +85,7 @@ class Counter:
     - "mail": an email address that a visitor has entered
     - "mail for visitors": the IP address of a visitor who has entered an email address
     - "own mail": the key of the user who asks for an email to their own address
-    - "password link": the key of the user to whom platform staff send a link
+    - "password link": the key of the user who gets a link from platform staff
     - "invitation mail": the key of an organization, and the invited email address
 
     A name is a username or an email address, in its normal form. An account is the key
@@ -148,8 +148,8 @@ def forget_attempts(kind: Kind, subject: str | int) -> None:
 def code_subject(user: User, request: HttpRequest) -> str:
     """Return the subject of the count of second factor codes.
 
-    Devices that the account knows have a count of their own. So wrong codes from other
-    devices do not lock them out.
+    Each device that the account knows has its own count, so wrong codes on other
+    devices do not lock it out.
     """
     return f"{user.pk} {find_device(request, user)}".strip()
 

@@ -104,10 +104,10 @@ READ_ONLY_ERRORS = ("read-only transaction", "readonly database")
 
 
 class ViewAsMiddleware:
-    """Shows the site as the person whom a superuser has chosen.
+    """Shows the site as the person that a superuser has chosen.
 
-    This is the last middleware, because all others must deal with the superuser, who
-    owns the session.
+    Only ReplicaMiddleware comes after this middleware, because all others must deal
+    with the superuser, who owns the session.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -163,7 +163,7 @@ def end_viewing(request: HttpRequest, why: End) -> User | None:
 def remove_viewing(request: HttpRequest, why: End) -> User | None:
     """Stop viewing as someone else and record it, without changing any keys.
 
-    Call this only if the session ends in the same request.
+    Call this only if the same request later ends the session or calls `change_keys`.
     """
     stored = request.session.pop(SESSION_KEY, None)
     request.viewing = None  # type: ignore[attr-defined]

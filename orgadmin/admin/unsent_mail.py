@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _, ngettext
 from django_tasks_db.models import DBTaskResult
 
 from orgadmin.access.rule import is_active_superuser
-from orgadmin.accounts.questions import Question, ask, is_confirmed
+from orgadmin.accounts.questions import Question, is_confirmed, show_question
 from orgadmin.admin.lists.changelist import get_page
 from orgadmin.people.outbox import is_queued
 from orgadmin.people.unsent import (
@@ -100,7 +100,7 @@ def ask_to_discard(request: HttpRequest, count: int) -> HttpResponse:
         fields={name: request.POST[name] for name in ("discard", *names)},
         cancel_url=request.path,
     )
-    return ask(request, question)
+    return show_question(request, question)
 
 
 def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:

@@ -75,7 +75,7 @@ def import_file(content: bytes, staff: User, days: int) -> None:
 
 
 def create_people(staff: User) -> None:
-    """Create people who cannot sign in, and of whom Vera has no verified address."""
+    """Create people who cannot sign in. Vera's email address is not verified."""
     people = [
         ("olga", "Olga", "Ortiz"),
         ("leo", "Leo", "Lindqvist"),

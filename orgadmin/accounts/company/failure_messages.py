@@ -1,7 +1,7 @@
 """Messages for people who could not sign in with a company account.
 
-The messages depend only on what the provider says about the person, not on what this
-site knows about them. So they do not reveal whether the person has an account here.
+Apart from invitations, the messages depend only on what the provider says about the
+person. So they do not reveal whether the person has an account here.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ WITH_ANOTHER_ACCOUNT = (
     Kind.UNKNOWN,
 )
 
-# The reasons why this site does not admit a person whom the provider has identified.
+# The reasons why this site does not admit someone although the provider knows them.
 NOT_ADMITTED = (
     Reason.NO_EMAIL,
     Reason.UNVERIFIED_EMAIL,

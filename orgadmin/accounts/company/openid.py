@@ -24,7 +24,12 @@ from orgadmin.accounts.company.claims import (
     read_session_id,
     read_subject,
 )
-from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Step, at
+from orgadmin.accounts.company.refusal_reasons import (
+    Reason,
+    SignInRefused,
+    Step,
+    in_step,
+)
 
 TIMEOUT = 5  # seconds, to connect and to wait for a response
 
@@ -194,7 +199,7 @@ def wants_basic_auth(document: Mapping[str, Any]) -> bool:
 def read_endpoint(document: Mapping[str, Any], name: str, server: str) -> str:
     """Return a URL of the discovery document.
 
-    It must use https, unless the server's own URL does not.
+    The URL must use HTTPS, unless the URL of the provider uses HTTP.
     """
     url = document.get(name)
     if not isinstance(url, str) or not url.isprintable():
@@ -310,10 +315,10 @@ def read_token(response: Mapping[str, Any], name: str) -> str:
 def fetch_person(
     configuration: Configuration, client: Client, attempt: Attempt, tokens: Tokens
 ) -> Person:
-    """Check the tokens, and return the person whom they describe."""
-    with at(Step.KEYS):
+    """Check the tokens, and return the person that they describe."""
+    with in_step(Step.KEYS):
         keys = fetch_keys(configuration)
-    with at(Step.ID_TOKEN):
+    with in_step(Step.ID_TOKEN):
         claims = decode_id_token(
             tokens.id_token, keys, issuer=configuration.issuer, client_id=client.id
         )
@@ -321,7 +326,7 @@ def fetch_person(
             raise SignInRefused(Reason.NONCE)
         subject = read_subject(claims)
         signed_in_at = read_auth_time(claims)
-    with at(Step.USERINFO):
+    with in_step(Step.USERINFO):
         userinfo = fetch_userinfo(configuration, tokens)
         # Claims about another subject must not be used (OpenID Connect Core, section
         # 5.3.2).

@@ -198,7 +198,7 @@ def check_client(
     (`invalid_grant`), the client ID and secret are right.
     """
     check = "client credentials"
-    attempt = openid.Attempt("", "", get_random_string(43))
+    attempt = openid.Attempt(state="", nonce="", code_verifier=get_random_string(43))
     try:
         openid.fetch_tokens(configuration, describe_client(provider), attempt, "doctor")
     except SignInRefused as refusal:

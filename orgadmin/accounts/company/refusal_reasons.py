@@ -67,7 +67,7 @@ class SignInRefused(Exception):
 
     `detail` is for operators, such as "HTTP 500". `user` is the account that the person
     would have used, if it is known. `subject` is the hash of their ID at the provider,
-    or "". `at` sets the attribute `step`.
+    or "". `in_step` sets the attribute `step`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SignInRefused(Exception):
 
 
 @contextmanager
-def at(step: Step) -> Iterator[None]:
+def in_step(step: Step) -> Iterator[None]:
     """Set the step of a `SignInRefused` that the block raises."""
     try:
         yield

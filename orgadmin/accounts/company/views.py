@@ -37,7 +37,12 @@ from orgadmin.accounts.company.failure_messages import (
     store_problem,
 )
 from orgadmin.accounts.company.log import log_refusal, log_success
-from orgadmin.accounts.company.refusal_reasons import Reason, SignInRefused, Step, at
+from orgadmin.accounts.company.refusal_reasons import (
+    Reason,
+    SignInRefused,
+    Step,
+    in_step,
+)
 from orgadmin.accounts.company.sessions import (
     CompanySession,
     encrypt_id_token,
@@ -104,17 +109,17 @@ def finish(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResp
     """
     identity = None
     try:
-        with at(Step.RESPONSE):
+        with in_step(Step.RESPONSE):
             state = take_state(request, provider, key)
         identity = fetch_identity(request, provider, state)
-        with at(Step.ACCOUNT):
+        with in_step(Step.ACCOUNT):
             check_asked_again(identity, state)
             user = find_invited_user(request, identity, state.get("next") or "")
     except SignInRefused as refusal:
         if refusal.reason == Reason.NOT_STARTED and request.user.is_authenticated:
             # The person pressed "Back", or signed in in another tab.
-            return redirect(round_trips.find_page(request, key))
-        wanted = round_trips.find_wanted(request, key)
+            return redirect(round_trips.find_page_after_trip(request, key))
+        wanted = round_trips.find_wanted_page(request, key)
         return refuse(request, provider, refusal, identity, wanted=wanted)
     if identity.groups is not None:
         apply_groups(user, provider, identity.groups)
@@ -147,7 +152,7 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
 
 def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
     """Start a sign-in, and redirect the person to the provider."""
-    with at(Step.DISCOVERY):
+    with in_step(Step.DISCOVERY):
         configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
     nonce = get_random_string(NONCE_LENGTH)
@@ -193,17 +198,17 @@ def fetch_identity(
     request: HttpRequest, provider: OpenIDProvider, state: dict[str, Any]
 ) -> Identity:
     """Return the person who has signed in at the provider."""
-    with at(Step.RESPONSE):
+    with in_step(Step.RESPONSE):
         openid.check_no_error(request.GET)
     client = describe_client(provider)
     attempt = openid.Attempt(
         request.GET["state"], state["nonce"], state["pkce_code_verifier"]
     )
-    with at(Step.DISCOVERY):
+    with in_step(Step.DISCOVERY):
         configuration = openid.fetch_configuration(provider.server)
-    with at(Step.RESPONSE):
+    with in_step(Step.RESPONSE):
         code = openid.read_code(request.GET, configuration)
-    with at(Step.TOKEN):
+    with in_step(Step.TOKEN):
         tokens = openid.fetch_tokens(configuration, client, attempt, code)
     person = openid.fetch_person(configuration, client, attempt, tokens)
     is_email_verified = person.is_email_verified

@@ -61,7 +61,7 @@ class PasskeySignInForm(forms.Form):
         session = self.request.session
         text = self.cleaned_data["credential"]
         try:
-            passkey = passkeys.check_passkey(session, None, text)
+            passkey = passkeys.check_passkey(session, user=None, text=text)
         except PasskeyRefused as error:
             record(
                 SecurityEvent.SIGN_IN_FAILED,

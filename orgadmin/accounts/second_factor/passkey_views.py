@@ -161,7 +161,7 @@ def passkey_options_view(request: HttpRequest, purpose: str) -> HttpResponse:
 
 
 def ask_anyone(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(passkeys.ask_for_passkey(request.session, None))
+    return JsonResponse(passkeys.ask_for_passkey(request.session, user=None))
 
 
 @login_required

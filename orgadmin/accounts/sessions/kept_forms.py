@@ -106,7 +106,7 @@ def choose_key(request: HttpRequest) -> str:
 
 
 def find_key_owner(request: HttpRequest, key: str) -> int | None:
-    """Return the ID of the user for whom the key was signed, or None."""
+    """Return the ID of the user that the key was signed for, or None."""
     try:
         value = make_signer(request).unsign(key, max_age=PAGE_LIFETIME)
     except BadSignature:
@@ -128,7 +128,7 @@ def has_kept_form_key(request: HttpRequest) -> bool:
 
 
 def find_form_owner(request: HttpRequest) -> int | None:
-    """Return the ID of the user for whom the form of a request was made, or None."""
+    """Return the ID of the user that the form's key was signed for, or None."""
     if request.method != "POST":
         return None
     return find_key_owner(request, request.POST.get(FIELD, ""))

@@ -38,7 +38,7 @@ def find_seconds_left(request: HttpRequest) -> int:
 def stay_signed_in_view(request: HttpRequest) -> HttpResponse:
     """Return the seconds until the session ends. A POST extends the session before.
 
-    The parameter `session_of` is the ID of the person for whom the page was made. If
+    The parameter `session_of` is the ID of the person who has opened the page. If
     nobody or someone else is signed in now, the page's session has ended. A GET does
     not count as use of the session.
     """

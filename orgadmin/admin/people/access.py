@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _, gettext_lazy, gettext_noop
 
 from orgadmin.accounts.devices import find_device, keep_device
 from orgadmin.accounts.password_link import TooManyLinks, request_password_link
-from orgadmin.accounts.questions import Question, ask, is_confirmed
+from orgadmin.accounts.questions import Question, is_confirmed, show_question
 from orgadmin.accounts.sessions.own_sessions import list_sessions
 from orgadmin.accounts.sessions.sessions import end_all_sessions, keep_session
 from orgadmin.admin.people.permission_names import name_permission
@@ -102,7 +102,7 @@ class CompanyAccountPage:
             fields={"account": str(refused.link.pk), "subject": refused.subject},
             cancel_url=request.path,
         )
-        return ask(request, question)
+        return show_question(request, question)
 
     def _change_company_account(self, request, user, pk, subject):
         """Remove a link, or move it if `subject` identifies another company account."""

@@ -7,7 +7,7 @@ from orgadmin.models.user import CredentialsChanged
 
 
 class Command(changepassword.Command):
-    """Django's command, with an error message if the account changes meanwhile."""
+    """Django's command, with an error message if someone else changes the account."""
 
     def handle(self, *args: Any, **options: Any) -> str:
         try:
