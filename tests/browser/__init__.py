@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import cache
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
@@ -32,6 +33,14 @@ ACCOUNT_BUTTON = "[popovertarget=account-menu]"
 ROUND_TRIP = "head script[src*=round-trip]"
 SIGN_OUT_BUTTON = "#account-menu #logout-form button"
 DESKTOP = {"width": 1280, "height": 800}
+
+
+@cache
+def start_chromium():
+    """Start a Chromium for all tests of this process. It ends with the process."""
+    playwright = sync_playwright().start()
+    expect.set_options(timeout=TIMEOUT)
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
 
 class OneAtATime(StaticFilesHandler):
@@ -68,11 +77,7 @@ class BrowserTestCase(StaticLiveServerTestCase):
         # between its calls, never inside them.
         os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
         super().setUpClass()
-        playwright = sync_playwright().start()
-        cls.addClassCleanup(playwright.stop)
-        cls.chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        cls.addClassCleanup(cls.chromium.close)
-        expect.set_options(timeout=TIMEOUT)
+        cls.chromium = start_chromium()
 
     def setUp(self):
         super().setUp()
