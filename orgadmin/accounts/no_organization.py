@@ -35,7 +35,7 @@ GONE = gettext_lazy("This invitation no longer exists. Ask for a new one.")
 @never_cache
 @login_required
 def no_organization_view(request: HttpRequest) -> HttpResponse:
-    """Tell people that they belong to no organization yet, and what they can do.
+    """Tell people that they do not belong to an organization yet, and what to do.
 
     Invitations are only shown if the person's address is verified. Otherwise, someone
     could enter another person's address in their own account, and learn who has invited

@@ -98,7 +98,7 @@ NEWCOMER = DemoAccount(
     first_name="Nina",
     last_name="Novák",
     email="nina@example.com",
-    description="belongs to no organization yet, and is invited to one",
+    description="does not belong to an organization yet, and is invited to one",
 )
 
 ACCOUNTS = [STAFF, ORG_ADMIN, ORG_REVIEWER, DELEGATE, NEWCOMER]
