@@ -128,7 +128,7 @@ class LogFormatter(JsonFormatter):
             # Records about sign-ins already contain the user.
             log_data.setdefault("user", get_user_id(request))
             if getattr(request, "viewing", None):
-                # The person as whom a superuser views the site.
+                # A superuser views the site as this person.
                 log_data["viewed_as"] = request.viewing.person.pk
             log_data["route"] = getattr(request.resolver_match, "route", None)
         message = log_data["message"]

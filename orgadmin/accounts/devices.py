@@ -36,17 +36,18 @@ def find_device(request: HttpRequest, user: User) -> str:
 
 
 def remember_device(response: HttpResponseBase, user: User) -> None:
-    """Mark the device as known to a person who has just signed in.
+    """Make a device known to the account of a person who has just signed in on it.
 
-    The device gets a new ID, and thus new attempts.
+    The device gets a new ID, and thus its own count of attempts.
     """
     _set_cookie(response, user, get_random_string(16))
 
 
 def remember_link_device(response: HttpResponseBase, user: User) -> None:
-    """Mark the device as known to a person who has used a link from an email.
+    """Make a device known to the account of a person who has used a link from an email.
 
-    These are links to choose a new password, or to try again after a lock-out.
+    There are two such links: to choose a new password, and to try again after a
+    lock-out.
 
     All these devices share one ID, and thus one count of attempts. Otherwise, someone
     who can read the person's mail could get new attempts to guess a code with each

@@ -43,7 +43,7 @@ SERVICE_TIMEOUT = 2  # seconds
 
 # The number of characters of the password's hash that are sent to the service. It
 # responds with the rest of each hash that begins with them, about a thousand lines.
-HASH_PREFIX = 5
+HASH_PREFIX_LENGTH = 5
 
 # Shorter words in a name, such as initials, count towards the length of a password.
 MIN_WORD_LENGTH = 3
@@ -135,7 +135,7 @@ def is_known_to_service(password: str) -> bool:
     """
     digest = sha1(password.encode("utf-8", "replace"), usedforsecurity=False)
     hexadecimal = digest.hexdigest().upper()
-    prefix = hexadecimal[:HASH_PREFIX]
+    prefix = hexadecimal[:HASH_PREFIX_LENGTH]
     try:
         response = requests.get(
             f"{settings.PWNED_PASSWORDS_URL}/{prefix}",
@@ -147,7 +147,7 @@ def is_known_to_service(password: str) -> bool:
         )
         if response.status_code != HTTPStatus.OK:
             raise requests.HTTPError(response=response)
-        return has_suffix(response.text, hexadecimal[HASH_PREFIX:])
+        return has_suffix(response.text, hexadecimal[HASH_PREFIX_LENGTH:])
     except (requests.RequestException, ValueError) as error:
         # The error message is not logged, because it contains a part of the hash.
         logger.warning(

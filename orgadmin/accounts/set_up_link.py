@@ -1,6 +1,6 @@
 """The link that opens the pages to set up a second factor.
 
-It is sent to the email address of the account. Otherwise, someone who only knows the
+The link is sent to the address of the account. Otherwise, someone who only knows the
 password could set up a second factor of their own, and lock the person out.
 """
 

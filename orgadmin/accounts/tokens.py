@@ -19,8 +19,8 @@ NEW_EMAIL = "new email"
 class ResetTokenGenerator(PasswordResetTokenGenerator):
     """Makes tokens that expire when the user's sessions end.
 
-    Otherwise, if an account was deactivated and then activated again, links from before
-    would work again.
+    Otherwise, after an account was deactivated and activated again, its old links would
+    work again.
     """
 
     def _make_hash_value(self, user, timestamp):

@@ -28,6 +28,7 @@ from orgadmin.models import User
 
 SESSION_KEY = "viewing"
 
+# How long viewing can last.
 MINUTES = 30
 MAX_SECONDS = MINUTES * 60
 

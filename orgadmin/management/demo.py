@@ -32,8 +32,8 @@ from orgadmin.records.imports.organizations import import_organizations
 FILE = Path(__file__).parents[1] / "data" / "demo.csv"
 REVIEWER = ROLES_BY_KEY["reviewer"]
 
-# How long ago the demo site was created.
-FIRST_DAY = 200  # days
+# How long ago the site of the demo was created.
+AGE_IN_DAYS = 200
 
 
 class NotADemo(Exception):
@@ -120,7 +120,7 @@ def is_loaded() -> bool:
 def load_demo() -> dict[str, str]:
     """Load the demo into an empty database, and return {username: password}."""
     first_file, *later_files = split_file(FILE.read_bytes(), 1 + LATER_FILES)
-    with days_ago(FIRST_DAY):
+    with days_ago(AGE_IN_DAYS):
         import_organizations(io.BytesIO(first_file))
         passwords = create_accounts(ACCOUNTS)
     # In the story, people make all changes themselves. So the logs must not name the
@@ -154,7 +154,7 @@ def date_organizations() -> None:
 def count_months() -> None:
     """Store the counts that a worker would have stored at the end of each month."""
     today = get_today()
-    month = find_month(today - datetime.timedelta(days=FIRST_DAY))
+    month = find_month(today - datetime.timedelta(days=AGE_IN_DAYS))
     while month < find_month(today):
         next_month = find_month(month + datetime.timedelta(days=31))
         MonthlyCount.objects.create(

@@ -1,4 +1,4 @@
-"""A clock that is set back, with which the demo is written into the past months."""
+"""A clock that is set back, so that the demo can make changes in the past."""
 
 from __future__ import annotations
 

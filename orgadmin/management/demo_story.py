@@ -1,7 +1,7 @@
 """The activity in the demo during the months before it is loaded.
 
-By ID, demo-admin is an admin of the first three organizations of the demo and a
-reviewer of the fourth. demo-reviewer is a reviewer of the next two.
+The organizations are sorted by ID. demo-admin is an admin of the first three and a
+reviewer of the fourth. demo-reviewer is a reviewer of the fifth and the sixth.
 """
 
 from __future__ import annotations

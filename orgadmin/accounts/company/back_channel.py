@@ -41,7 +41,7 @@ MAX_LENGTH = 10_000  # characters of a token
 
 @dataclass(frozen=True)
 class SignOut:
-    """The person who has signed out at the provider, or their session, or both."""
+    """A sign-out at the provider: of a person, of one of their sessions, or both."""
 
     token_id: str
     subject: str  # "" if the token does not contain it

@@ -1,4 +1,4 @@
-"""Signing out of the company account as well (OpenID Connect RP-Initiated Logout 1.0).
+"""Sign people out at the provider as well (OpenID Connect RP-Initiated Logout 1.0).
 
 Otherwise, the next person who uses the browser could sign in with the same company
 account without being asked for a password.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # The session value that describes the company account of a visitor who signed out.
 SESSION_KEY = "company_sign_out"
 
-KEY_LENGTH = 32
+KEY_LENGTH = 32  # characters
 
 
 @dataclass(frozen=True)

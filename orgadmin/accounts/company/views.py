@@ -61,7 +61,7 @@ from orgadmin.people.provider_groups import apply_groups
 if TYPE_CHECKING:
     from config.providers import OpenIDProvider
 
-NONCE_LENGTH = 32
+NONCE_LENGTH = 32  # characters
 
 
 @dataclass(frozen=True)

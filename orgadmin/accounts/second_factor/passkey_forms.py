@@ -18,7 +18,7 @@ from orgadmin.accounts.second_factor.passkeys import PasskeyRefused
 from orgadmin.models import User
 from orgadmin.models.fields import LineFormField
 
-NAME_LENGTH = 60
+MAX_NAME_LENGTH = 60  # characters
 
 # This message is the same for all reasons, so that it does not reveal which passkeys
 # exist.
@@ -127,7 +127,7 @@ class AddPasskeyForm(forms.Form):
     name = LineFormField(
         label=_("Name"),
         required=False,
-        max_length=NAME_LENGTH,
+        max_length=MAX_NAME_LENGTH,
         help_text=_("So that you recognize it later, such as “Work laptop”."),
     )
     credential = CredentialField()
@@ -150,4 +150,4 @@ class AddPasskeyForm(forms.Form):
 
 
 class RenamePasskeyForm(forms.Form):
-    name = LineFormField(label=_("Name"), max_length=NAME_LENGTH)
+    name = LineFormField(label=_("Name"), max_length=MAX_NAME_LENGTH)

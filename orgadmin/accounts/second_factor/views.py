@@ -56,7 +56,7 @@ class FactorChangeView(FormView):
         return self.kinds
 
     def update_session(self, request: HttpRequest) -> None:
-        """Update the second factor that this session has used.
+        """Update which second factor this session has used.
 
         If the person no longer has a second factor, the session has not used any.
         """

@@ -1,1 +1,1 @@
-"""Sessions: when they end, and what becomes of a form that is sent too late."""
+"""Sessions: when they end, and how forms are kept that are sent after the end."""

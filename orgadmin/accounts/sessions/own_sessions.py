@@ -20,7 +20,7 @@ from orgadmin.accounts.sessions.browsers import Browser
 from orgadmin.accounts.sessions.sessions import find_expiry
 from orgadmin.models import User, UserSession
 
-# The number of sessions that are shown. These are the newest.
+# The number of sessions that are shown, beginning with the newest.
 MAX_SHOWN = 20
 
 # The number of sessions that are read from the database to find the ones to show. Some

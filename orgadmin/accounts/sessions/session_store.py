@@ -45,8 +45,8 @@ class SessionStore(db.SessionStore):
     def _store(self, must_create: bool) -> None:
         """Save the session with Django's method, but raise errors of the database.
 
-        Django treats each database error like a session that has ended, and responds
-        with status 400.
+        Django would treat such an error like a session that has ended, and respond with
+        status 400.
         """
         try:
             super().save(must_create)

@@ -61,7 +61,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class TimeLeft:
-    """How long a session lasts if it is not used."""
+    """The time until a session ends if it is not used."""
 
     seconds: int
     is_last: bool  # whether using the session would not extend it
@@ -141,10 +141,10 @@ def confirm_identity(
 
 
 def keep_session(request: HttpRequest, user: User) -> None:
-    """Keep the session of a request, after the request has ended all of the user's.
+    """Keep the session of a request that has just ended all sessions of its user.
 
-    If someone else has ended the sessions during the request, for example because this
-    session was stolen, it is not kept.
+    If someone else has ended the user's sessions during the request, for example
+    because this session was stolen, it is not kept.
     """
     if not user.were_sessions_ended:
         update_session_auth_hash(request, user)
@@ -164,7 +164,7 @@ def find_expiry(session: SessionBase | Mapping[str, Any], user: User) -> Expiry 
 
 
 def find_time_left(session: SessionBase, user: User) -> TimeLeft:
-    """Return how long a session lasts that has not expired yet."""
+    """Return the time until a session ends. The session must not have expired yet."""
     limits = find_limits(user)
     signed_in = session.get("signed_in", 0)
     last = signed_in + limits.total

@@ -34,7 +34,7 @@ from orgadmin.records.imports.text_encoding import ENCODINGS, find_by_name
 # time this many lines were read.
 LINES_BETWEEN_REPORTS = 100_000
 
-# The number of problems that are printed. More would not help anyone.
+# The number of problems that are printed. Further problems are only counted.
 MAX_PROBLEMS = 500
 
 
