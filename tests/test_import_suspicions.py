@@ -16,7 +16,7 @@ from orgadmin.records.imports.header import TitleReader
 from orgadmin.records.imports.options import ImportOptions
 from orgadmin.records.imports.problems import FileRefused
 from orgadmin.records.imports.suspicions import (
-    compare,
+    compare_values,
     find_suspicions,
     has_lost_zeros,
     is_garbled,
@@ -106,9 +106,9 @@ class CellTests(SimpleTestCase):
             self.assertFalse(has_lost_zeros(old, new), old)
 
     def test_a_value_is_far_longer_only_than_a_short_one(self):
-        self.assertEqual(compare("notes", "x" * 90, "y" * 200), [])
-        self.assertEqual(compare("notes", "", "y" * 9_000), [])
-        [suspicion] = compare("notes", "short", "y" * 101)
+        self.assertEqual(compare_values("notes", "x" * 90, "y" * 200), [])
+        self.assertEqual(compare_values("notes", "", "y" * 9_000), [])
+        [suspicion] = compare_values("notes", "short", "y" * 101)
         self.assertEqual(suspicion.word, "far longer")
 
 
