@@ -101,9 +101,9 @@ def build_person(number: int) -> User:
 def add_members(first: int, count: int, people: Sequence[int]) -> None:
     """Give organizations from an id onwards admins: 5 % none, 5 % one, others two.
 
-    One in 1,000 has a reviewer. Only 20 people review, as in a company with a few
-    auditors: it takes long to find them among all people. Half of the memberships end
-    some day, and a few have ended.
+    One organization in 1,000 has a reviewer. Only 20 people are reviewers, as in a
+    company with a few auditors, so it takes long to find them among all people. Half of
+    the memberships have an end date, and a few have ended.
     """
     # The triggers that count admins compare each changed organization with all others
     # of the statement.
@@ -210,8 +210,8 @@ def insert_usual_organizations(count: int) -> None:
 def create_people(number: int, floor: Floor, count: int) -> None:
     """Create three people who look after `number` organizations each.
 
-    One is for our pages, one for the usual way, and one for the floor. Their
-    organizations lie all over the tables of `count` rows.
+    One person is for our pages, one for the usual way, and one for the floor. Their
+    organizations are spread over the tables of `count` rows.
     """
     ours = User.objects.create_user(f"admin-{number}", is_staff=False)
     usual = User.objects.create_user(f"usual-{number}", is_staff=True)

@@ -49,7 +49,7 @@ class Fork:
 def run_and_exit(function: Callable[[], None], output: int, errors: int) -> None:
     """Call a function in a process that has just been copied, and end the process.
 
-    It ends without what Python does in the end, such as cleaning up after the tests.
+    The process skips Python's usual cleanup, such as cleaning up after the tests.
     """
     status = 1
     try:

@@ -146,8 +146,8 @@ class ScratchOfTest(Scratch):
 def scratch_database(*, is_migrated: bool = True) -> Iterator[Scratch]:
     """Create a database, yield it, and drop it.
 
-    It is on the same kind of database that the tests run on. Its tables are empty, as
-    after the last migration. If it is not to be migrated, it has no tables.
+    The database uses the same engine as the tests. If `is_migrated`, it has empty
+    tables, as after the last migration. Otherwise, it has no tables.
     """
     name = f"scratch_{uuid.uuid4().hex}"
     template = os.environ[TEMPLATE] if is_migrated else ""

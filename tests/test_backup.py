@@ -95,7 +95,7 @@ def connect(scratch):
 def backup_role(scratch):
     """Create the role of the backup as the docs say, and yield its URL.
 
-    It has another name than in the docs, because several tests may run at once.
+    The name differs from the docs, because several tests may run at once.
     """
     name = f"backup_of_{scratch.name}"
     documented = (PROJECT / "docs/deployment.md").read_text()

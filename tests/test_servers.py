@@ -169,7 +169,7 @@ class SeveralServersTests(ServersTestCase):
     def read_blank_form(self, person):
         """Return the form of the organization with all fields empty except its name.
 
-        It does not carry what the page showed, so no save conflicts with another.
+        It does not contain the values that the page showed, so saves never conflict.
         """
         fields = {}
         for name in read_form(person.get(CHANGE).text):

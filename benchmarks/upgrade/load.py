@@ -105,10 +105,9 @@ def edit(connection: psycopg.Connection, count: int) -> None:
 
 
 def create(connection: psycopg.Connection, count: int) -> None:
-    """Insert an organization as the release does that belongs to the step.
+    """Insert an organization in the same way as the release of the current step.
 
-    That is with the groups that it must have and, on the way forwards, with those that
-    it may have.
+    It gets all required groups and, while migrating forwards, all optional groups.
     """
     with connection.transaction():
         # The lock keeps the columns as they are.
