@@ -108,7 +108,7 @@ def make_xlsx(rows: int) -> bytes:
 
 @dataclass
 class Peaks:
-    """The most memory that each kind of process has had, in megabytes."""
+    """The maximum memory of each kind of process, in megabytes."""
 
     server_pid: int
     worker_pid: int = 0

@@ -49,7 +49,7 @@ MOST_GROWTH = 1.05  # of the memory, from the first third of the time to the las
 
 @dataclass
 class SideFigures:
-    """What was measured of one side and one kind of request."""
+    """The measurements for one site and one kind of request."""
 
     times: list[float] = field(default_factory=list)  # milliseconds
     speeds: list[float] = field(default_factory=list)  # requests per second, by round

@@ -58,7 +58,7 @@ def get_page(client: Client, address: str, database: str = "default") -> None:
 
 
 class ChangeForm:
-    """The form of a change page, which can be saved again and again."""
+    """The form of a change page, which can be saved repeatedly."""
 
     def __init__(self, client: Client, address: str) -> None:
         self.client = client

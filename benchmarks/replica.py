@@ -95,7 +95,7 @@ class Removal:
 
 @dataclass
 class Site:
-    """The database that takes the writes, and the server that people reach."""
+    """The database that accepts writes, and the server that people use."""
 
     primary: Server
     address: tuple[str, int] = ("", 0)
@@ -133,7 +133,7 @@ class Reader(threading.Thread):
 
 
 class Changer(threading.Thread):
-    """Someone who changes something again and again, and counts failures."""
+    """A person who repeatedly changes something, and counts failures."""
 
     def __init__(self, site: Site, number: int) -> None:
         super().__init__(daemon=True)
@@ -245,7 +245,7 @@ class Measurement:
             self.site.address = server.address
             self.site.primary = database
             Person(server.address).get("/healthz")
-            # Until everybody is served again.
+            # Until everyone gets normal responses again.
             time.sleep(WARM_UP)
             yield
 

@@ -122,7 +122,7 @@ class Timed:
 
 
 class Visitor:
-    """A person of one side.
+    """A person who uses one of the two sites.
 
     Opens the pages that the page before leads to: sign in, open the list, open a change
     page, save it.

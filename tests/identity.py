@@ -53,7 +53,7 @@ def change(claims, changes):
 
 
 class Answer:
-    """What the provider answers instead of what it should."""
+    """The wrong responses of the provider."""
 
     def __init__(self, content="", status=200, **headers):
         self.content = content if isinstance(content, str) else json.dumps(content)

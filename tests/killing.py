@@ -1,4 +1,4 @@
-"""Workers that are killed while they send mail, and what became of the mail."""
+"""Workers that are killed while they send emails, and what happened to the emails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ print(DBTaskResult.objects.count())
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of mail to different addresses."""
+    """What happened to emails to different addresses."""
 
     arrived: int  # addresses that got their mail
     duplicates: int  # messages that an address had got before

@@ -28,7 +28,7 @@ OBJECTS_BEFORE_COLLECTION = 10_000
 
 
 class AllTestsRunner(DiscoverRunner):
-    """Runs tests, some of which copy the database before anybody has used it."""
+    """Runs tests. Some of them copy the database before any test has used it."""
 
     def setup_test_environment(self, **kwargs):
         super().setup_test_environment(**kwargs)
@@ -58,7 +58,7 @@ class AllTestsRunner(DiscoverRunner):
 
 
 class DatabaseTestRunner(AllTestsRunner):
-    """Runs only the tests that may use the database.
+    """Runs only the tests that can use the database.
 
     Django does not let a `SimpleTestCase` use the database, so its result is the same
     with each database.

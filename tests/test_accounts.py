@@ -331,7 +331,7 @@ class AcceptTests(InvitationCase):
 
 
 class LinkTests(InvitationCase):
-    """A link has a secret of its own, works once, and expires."""
+    """Each link has its own secret, works once, and expires."""
 
     @tag("D20")
     def test_only_a_hash_of_the_secret_is_stored(self):
@@ -416,7 +416,7 @@ class LinkTests(InvitationCase):
 
 @tag("D40")
 class UsedLinkTests(InvitationCase):
-    """A used link leads the person who accepted the invitation to the organization."""
+    """A used link opens the organization for the person who accepted the invitation."""
 
     def setUp(self):
         super().setUp()

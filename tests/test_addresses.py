@@ -397,7 +397,7 @@ class SpellingsMeetTests(TestCase):
 
 @override_settings(SECOND_FACTOR="off")
 class MigrationTests(MigrationCase):
-    """What the migrations do with people who are there already."""
+    """What the migrations do with existing people."""
 
     step = "0038"
 

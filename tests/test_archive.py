@@ -76,7 +76,7 @@ class ArchiveCase(TestCase):
 
 
 class RuleTests(ArchiveCase):
-    """The rule: an archived organization gives no permission to anybody."""
+    """The rule: nobody has a permission on an archived organization."""
 
     def setUp(self):
         super().setUp()

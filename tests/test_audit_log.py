@@ -304,7 +304,7 @@ class TamperingTests(TransactionTestCase):
 
 
 class LogLineTests(TransactionTestCase):
-    """What the site's log says of each event."""
+    """What the service's log contains about each event."""
 
     def setUp(self):
         self.stream = io.StringIO()

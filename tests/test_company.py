@@ -374,7 +374,7 @@ class TwoProvidersTests(CompanyCase):
 
 
 class LinkTests(CompanyCase):
-    """Which account a person at the provider may use."""
+    """Which account a person at the provider can use."""
 
     def set_verified(self, is_verified):
         """Make the address of the account verified or not, as an upgrade leaves it."""
@@ -609,7 +609,7 @@ def hang(handler):
 
 
 class WrongAnswerTests(CompanyCase):
-    """What the provider does wrong, and the reason for which people are refused."""
+    """Errors of the provider, and why people are refused."""
 
     def assert_reason(self, reason, text=FAILED, *, is_audited=True, query=None):
         """Sign in, and require a refusal that is logged once, with its reason.
@@ -934,7 +934,7 @@ class WrongAnswerTests(CompanyCase):
 
 
 class RequestTests(CompanyCase):
-    """What the site asks the provider, whatever the visitor sends."""
+    """The site's requests to the provider do not depend on what the visitor sends."""
 
     # All that django-allauth reads, and all that a provider could be asked.
     PARAMETERS = {

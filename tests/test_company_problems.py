@@ -83,7 +83,7 @@ class TextTests(ProblemCase):
 
 
 class StrangerTests(ProblemCase):
-    """The texts do not tell what this site knows about people."""
+    """The texts do not reveal what this site knows about people."""
 
     @tag("D22", "D71")
     def test_accounts_of_others_and_missing_ones_are_alike(self):
@@ -156,7 +156,7 @@ class InvitationTests(ProblemCase):
 
 
 class SignedInTests(ProblemCase):
-    """People who are signed in already stay so, and where they are."""
+    """People who are already signed in stay signed in, and on their page."""
 
     def setUp(self):
         super().setUp()

@@ -370,7 +370,7 @@ class PreparedAccountTests(TestCase):
         self.assertTrue(user.check_password(NEW_PASSWORD["password1"]))
 
     def test_waiting_for_a_role_does_not_help(self):
-        """Whatever a delegate tries before, they cannot sign in afterwards."""
+        """No matter what a delegate tries before, they cannot sign in afterwards."""
         delegate = self.actors["delegate"]
         self.client.force_login(delegate)
         for state in ("unused", "without address", "signed in before", "deactivated"):

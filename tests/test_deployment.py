@@ -66,7 +66,7 @@ def list_services():
 
 
 class HardeningTests(SimpleTestCase):
-    """No unit may do more on the machine than the service, which strangers reach."""
+    """No unit has more permissions than the service, which strangers can reach."""
 
     @tag("I4")
     def test_every_unit_is_as_hardened_as_the_service(self):

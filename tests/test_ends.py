@@ -183,7 +183,7 @@ class RuleTests(TestCase):
 
 
 class DayTests(TestCase):
-    """People choose a day, at whose end the membership ends where the site is."""
+    """People choose a day. The membership ends at its end, in the site's time zone."""
 
     def assert_ends(self, day, expected, shown):
         ends_at = find_start_of_next_day(day)
@@ -223,7 +223,7 @@ class DayTests(TestCase):
 
 
 class ReadTests(TestCase):
-    """What asks for members finds those whose membership has not ended."""
+    """Code that reads members finds only memberships that have not ended."""
 
     @classmethod
     def setUpTestData(cls):

@@ -18,7 +18,7 @@ from tests.factories import (
 
 
 class LogFileTests(TestCase):
-    """Files of the membership log tell people and organizations apart by their IDs."""
+    """Files of the membership log identify people and organizations by their IDs."""
 
     def setUp(self):
         self.root = create_superuser()

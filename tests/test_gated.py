@@ -42,7 +42,7 @@ def get_url(organization, page="change"):
 
 @dataclass(frozen=True)
 class Response:
-    """All that a response reveals, in a form in which two can be compared."""
+    """Everything that a response reveals, in a form that can be compared."""
 
     status: int
     location: str
@@ -51,7 +51,7 @@ class Response:
 
 
 class GateMixin:
-    """An organization of the user, one that they review, and a foreign one.
+    """An organization that the user manages, one that they review, and another one.
 
     Every text of the foreign one contains the canary.
     """
@@ -367,7 +367,7 @@ class ReviewerTests(GateMixin, TestCase):
 
 
 class ClosedPagesTests(GateMixin, TestCase):
-    """Pages for platform staff do not exist for anybody else."""
+    """Pages for platform staff do not exist for anyone else."""
 
     @tag("A27")
     def test_people_and_groups_are_answered_alike_whether_they_exist_or_not(self):

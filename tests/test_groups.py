@@ -101,7 +101,7 @@ class FindFreeNamesTests(TestCase):
 
 
 class LostRaceTests(TestCase):
-    """Another writer takes a name between the look and the write."""
+    """Another writer takes a name between the check and the write."""
 
     def steal_once(self, *stolen):
         thieves = list(stolen)

@@ -531,7 +531,7 @@ class InvitedMemberTests(GuardCase):
 
 
 class PeoplePageTests(GuardCase):
-    """The page offers no button whose answer is known."""
+    """The page does not offer buttons that would always fail."""
 
     def open(self):
         return self.client.get(f"/admin/orgadmin/organization/{self.acme.pk}/people/")
@@ -572,7 +572,7 @@ class PeoplePageTests(GuardCase):
 
 
 class PasswordTests(GuardCase):
-    """A password that meets a changed account is refused with a message."""
+    """If the account has changed, a new password is refused with a message."""
 
     password = "correct horse battery staple"
 

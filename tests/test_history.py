@@ -116,7 +116,7 @@ class HistoryTests(TestCase):
 
 
 class MeansTests(TestCase):
-    """Imports and commands are named as authors of what they change."""
+    """Imports and commands are shown as the authors of their changes."""
 
     def setUp(self):
         self.root = create_superuser(first_name="Mary")

@@ -30,7 +30,7 @@ def run(text, options=ACCEPTING, **arguments):
 
 
 class AgreementTests(TestCase):
-    """The dry run and the import say the same, however the file is split."""
+    """The dry run and the import agree, no matter how the file is split."""
 
     def setUp(self):
         self.acme = create_organization("Acme", reference="R1", phone="1")

@@ -230,7 +230,7 @@ class EncodingTests(SimpleTestCase):
 
 
 class RoundTripTests(SimpleTestCase):
-    """What an export writes, an import reads, whatever text it is."""
+    """An import reads any text that an export writes."""
 
     @settings(max_examples=300, deadline=None)
     @given(st.lists(st.text(max_size=30), min_size=1, max_size=4))

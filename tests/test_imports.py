@@ -428,7 +428,7 @@ class RefusalTests(RefusalMixin, TestCase):
 
 
 class ImportAsOrgAdminTests(RefusalMixin, TestCase):
-    """What the rule does not permit does not exist for the person who imports."""
+    """Rows that the rule does not permit do not exist for the person who imports."""
 
     def setUp(self):
         self.own = create_organization("Own", reference="R1")
@@ -513,7 +513,7 @@ class ImportAsOrgAdminTests(RefusalMixin, TestCase):
 
 
 class ConsentTests(TestCase):
-    """Rows that look damaged are imported only if someone agrees."""
+    """Rows that look damaged are imported only if someone confirms this."""
 
     @tag("E15")
     def test_refuses_damaged_cells_and_imports_them_if_someone_agrees(self):
@@ -632,7 +632,7 @@ class DuplicateTests(TestCase):
 
 
 class NameTests(TestCase):
-    """Names identify organizations if the person chooses so."""
+    """Names identify organizations if the person selects this."""
 
     OPTIONS = ImportOptions(matches_names=True)
 

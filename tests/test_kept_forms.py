@@ -772,7 +772,7 @@ SIGNED_KEY = re.compile(r'name="form_key" value="\d+-[^"]+:[^"]+:[^"]+"')
 
 @tag("D50")
 class EveryPageTests(TestCase):
-    """Each page on which people type something keeps it, or is known not to."""
+    """Each page with a form keeps what people typed, or is listed as an exception."""
 
     def test_pages_that_keep_nothing_are_known(self):
         world = World()

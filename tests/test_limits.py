@@ -693,7 +693,7 @@ LINK = re.compile(
 
 
 class NastyNameTests(TestCase):
-    """Names in our mail are text, and nothing that people follow."""
+    """Names in our emails are text, and never links."""
 
     def setUp(self):
         self.acme = create_organization("Acme")

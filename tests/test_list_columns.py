@@ -475,7 +475,7 @@ class UpgradeTests(MigrationCase):
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time.")
 class RaceTests(TransactionTestCase):
-    """What happens at the same time is counted, and nobody gets a deadlock."""
+    """Simultaneous changes are counted, and there are no deadlocks."""
 
     ROUNDS = 30
 

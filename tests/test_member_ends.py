@@ -347,7 +347,7 @@ class LastAdminTests(EndsMixin, TestCase):
 
 
 class OtherPagesTests(EndsMixin, TestCase):
-    """Where else people read until when someone has access."""
+    """Other pages that show when someone's access ends."""
 
     def setUp(self):
         super().setUp()

@@ -103,7 +103,7 @@ def find_locks(migration, state):
     except UnsafeOperationException as error:
         return [f"It would block everybody: {error}"]
     # The backend makes Django's operations safe, and has just refused changes of types
-    # that are not. It cannot do that for SQL that somebody wrote.
+    # that are not. It cannot do that for handwritten SQL.
     errors, _ignored, warnings = analyse_sql_statements(
         PostgresqlAnalyser, editor.collected_sql, ["ALTER_COLUMN"]
     )

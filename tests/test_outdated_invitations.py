@@ -49,7 +49,7 @@ class InvitationCase(TestCase):
 
 @tag("D87")
 class RemovedPersonTests(InvitationCase):
-    """Someone who was removed does not come back by an older invitation."""
+    """Someone who was removed cannot return through an older invitation."""
 
     def setUp(self):
         super().setUp()
@@ -182,7 +182,7 @@ class AtTheSameTimeTests(TransactionTestCase):
                 lambda: set_role(acme, [mary], None, notify=False),
                 lambda invitation=invitation: self.try_to_accept(invitation, mary),
             )
-            # Whoever came first: the invitation is gone, and the removal was the last
+            # Whichever came first, the invitation is gone, and the removal was the last
             # decision, or it took away what the invitation had just given.
             self.assertFalse(Invitation.objects.exists())
             self.assertFalse(Organization.objects.permitted(mary).exists())

@@ -255,7 +255,7 @@ class TabTests(OverviewMixin, TestCase):
 
 
 class RefusalTests(OverviewMixin, TestCase):
-    """Pages that a person may not open, of an organization that they may view."""
+    """Pages that a person cannot open, of an organization that they can view."""
 
     PAGES = {
         "people": "People",

@@ -81,7 +81,7 @@ class PasskeyCase(SignInCase):
 
 
 class OwnPasskeyTests(PasskeyCase):
-    """Adding, renaming and removing one's own passkeys."""
+    """Adding, renaming and removing your own passkeys."""
 
     @tag("D53")
     def test_the_first_one_needs_the_link_from_the_email(self):
@@ -651,7 +651,7 @@ class CopiedPasskeyTests(PasskeyCase):
 
 
 class StepUpTests(PasskeyCase):
-    """Confirming with a passkey who one is."""
+    """Confirming who you are with a passkey."""
 
     def setUp(self):
         super().setUp()
@@ -708,7 +708,7 @@ class StepUpTests(PasskeyCase):
 
 
 class AvailabilityTests(PasskeyCase):
-    """Where passkeys cannot be used, nothing of them exists."""
+    """If passkeys cannot be used, their pages do not exist."""
 
     def list_answers(self):
         urls = [ADD, f"{ADD}options/", f"{PASSKEYS}1/rename/", f"{PASSKEYS}1/remove/"]

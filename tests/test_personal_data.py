@@ -476,7 +476,7 @@ class ErasureTests(PersonCase):
 
 
 class MistakenIdentityTests(PersonCase):
-    """What is not about the person stays, and is in no export."""
+    """Data that is not about the person is kept, and not exported."""
 
     def put_address_of_another(self):
         """Someone puts the address of another person on their account."""

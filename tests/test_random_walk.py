@@ -11,7 +11,7 @@ WALKS = int(os.environ.get("RANDOM_WALKS", "1"))
 FIRST_SEED = int(os.environ.get("RANDOM_WALK_SEED", "19"))
 STEPS = int(os.environ.get("RANDOM_WALK_STEPS", "60"))
 
-# At the end of a walk, everybody looks at this share of the pages.
+# At the end of a walk, everyone looks at this share of the pages.
 SHARE = float(os.environ.get("RANDOM_WALK_SHARE", "0.1"))
 
 

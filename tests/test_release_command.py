@@ -1,4 +1,4 @@
-"""docs/deployment/orgadmin-release: replacing releases without an interruption.
+"""docs/deployment/orgadmin-release: replacing releases without interruption.
 
 The releases here are small: their manage.py and their pages do what files in their
 folders say. gunicorn and the links are real.
@@ -119,7 +119,7 @@ def write_release(folder, *, complete=True):
 
 
 class Visitors:
-    """Asks the site again and again, as nginx would, until the context ends."""
+    """Repeatedly sends requests to the site, as nginx would, until the context ends."""
 
     def __init__(self, link):
         self.link = link

@@ -185,7 +185,7 @@ class ClosingTests(ReviewTestCase):
 
 
 class CancellingTests(ReviewTestCase):
-    """A cancelled review asks nobody, decides nothing, and stays as it is."""
+    """A canceled review asks nobody, decides nothing, and does not change."""
 
     def test_nobody_is_asked_and_nobody_loses_access(self):
         review = start(ends_access=True)

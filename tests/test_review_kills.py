@@ -1,4 +1,4 @@
-"""Workers that are killed in each phase of an access review, and what became of it.
+"""Workers that are killed in each phase of an access review, and the result.
 
 The processes are killed for real, in the middle of a statement of the database, and the
 next one goes on. Nothing is done twice, and nothing is left out.

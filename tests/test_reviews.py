@@ -574,7 +574,7 @@ class DecisionTests(ReviewTestCase):
 
 
 class OtherAccessTests(ReviewTestCase):
-    """Superusers confirm or end access that is not by a role."""
+    """Superusers confirm or end access that does not come from a role."""
 
     def setUp(self):
         super().setUp()
@@ -830,7 +830,7 @@ class DueTests(ReviewTestCase):
 
 
 class EvidenceTests(ReviewTestCase):
-    """A completed review cannot be changed, and outlives what it is about."""
+    """A completed review cannot be changed, and is kept when its subject is deleted."""
 
     def complete(self):
         review = start()

@@ -309,7 +309,7 @@ class BulkLoadTests(TransactionTestCase):
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has one writer at a time.")
 class RaceTests(TransactionTestCase):
-    """What happens at the same time is kept, and nobody gets a deadlock."""
+    """Simultaneous changes are kept, and there are no deadlocks."""
 
     ROUNDS = 20
 

@@ -62,7 +62,7 @@ class ServersTestCase(TransactionTestCase):
 
 
 class SeveralServersTests(ServersTestCase):
-    """Whatever happens at one server has an effect at the other at once."""
+    """All changes at one server immediately affect the other."""
 
     @classmethod
     def setUpClass(cls):

@@ -399,7 +399,7 @@ class RequiredFactorTests(SignInCase):
 
 
 class AddressTests(SignInCase):
-    """Which IP address guesses are counted by."""
+    """The IP address by which guesses are counted."""
 
     def setUp(self):
         create_superuser("ada")

@@ -284,7 +284,7 @@ class ConfirmTests(StepUpCase):
 
 @override_settings(SECOND_FACTOR="optional")
 class SecondFactorTests(StepUpCase):
-    """Confirming who one is, with a second factor."""
+    """Confirming who you are with a second factor."""
 
     def setUp(self):
         super().setUp()

@@ -84,7 +84,7 @@ FRONT = '<a href="/admin/">Go to the home page</a>'
 
 @override_settings(ROOT_URLCONF="tests.urls_with_two_sites")
 class SecondSiteTests(TestCase):
-    """Django's own admin site, beside ours, with our templates."""
+    """Django's own admin site, in addition to ours, with our templates."""
 
     def test_shows_its_lists(self):
         self.client.force_login(create_superuser(email="root@example.com"))

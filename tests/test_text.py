@@ -186,7 +186,7 @@ class FieldTests(SimpleTestCase):
 
 
 class EntryTests(TestCase):
-    """Each way in which an organization's name can come in."""
+    """Each way in which an organization's name can be entered."""
 
     def setUp(self):
         self.root = create_superuser()

@@ -210,7 +210,7 @@ def list_labels(template):
 
 
 class DeletedModelTests(SimpleTestCase):
-    """The page that asks before something is deleted counts what goes with it."""
+    """The page that asks before something is deleted counts related objects."""
 
     def test_names_of_models_that_are_deleted_with_others_are_translated(self):
         models = set()

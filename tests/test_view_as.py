@@ -389,7 +389,7 @@ class CrawlTests(TestCase):
 
 
 class ShownTests(ViewAsCase):
-    """What is shown is what the person sees, and nothing about their account."""
+    """The pages show what the person sees, but nothing about their account."""
 
     @tag("D82")
     @override_settings(ROOT_URLCONF=__name__)

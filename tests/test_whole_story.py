@@ -64,7 +64,7 @@ REFUSALS = (
 
 
 class Story:
-    """What happens, one random step after another."""
+    """A sequence of random steps."""
 
     def __init__(self, seed):
         self.chance = random.Random(seed)

@@ -112,7 +112,7 @@ class WorkbookTests(SimpleTestCase):
 
 
 class RoundTripTests(TestCase):
-    """What is exported and imported again changes nothing."""
+    """Importing an exported file changes nothing."""
 
     @classmethod
     def setUpTestData(cls):

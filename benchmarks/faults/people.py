@@ -31,7 +31,7 @@ class Outcome:
 
 
 class Worker(threading.Thread):
-    """A person who reads the list and a change page again and again."""
+    """A person who repeatedly reads the list and a change page."""
 
     def __init__(self, site: Site, username: str, organization: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Writer(Worker):
 
 
 class Changer(Worker):
-    """A person who makes a member reviewer and admin in turn.
+    """A person who alternately makes a member a reviewer and an admin.
 
     The reason for each change is a number, by which it can be found.
     """

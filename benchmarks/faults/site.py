@@ -25,7 +25,7 @@ from tests.servers import serve
 WRITERS = 3
 READERS = 3
 SERVER_WORKERS = 3
-PATIENCE = 60  # seconds until everybody must be served again
+PATIENCE = 60  # seconds until everyone must get normal responses again
 
 # Ids of organizations. The first ones belong to a writer each.
 MEMBERS_ORGANIZATION = WRITERS + 1  # where the roles change
@@ -182,7 +182,7 @@ class Site:
         print("  ".join([*cells, remark]), flush=True)
 
     def wait_for_recovery(self, fault: Fault, end: float) -> float:
-        """Wait until everybody is served again, and return when that was."""
+        """Wait until everyone gets normal responses again, and return the time."""
         while time.monotonic() < end + PATIENCE:
             served = [find_first_good(person, end) for person in self.people]
             if None not in served:
@@ -200,7 +200,7 @@ class Site:
         return counts
 
     def find_longest_wait(self, start: float, end: float) -> float:
-        """Return the seconds of the longest request, whatever the answer was."""
+        """Return the duration of the longest request in seconds, with any response."""
         return max(
             outcome.seconds
             for person in self.people

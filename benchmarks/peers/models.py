@@ -66,7 +66,7 @@ class UsualOrganization(Record):
 
 @dataclass(frozen=True)
 class Floor:
-    """The tables for one person: the least that a page over them can cost."""
+    """The tables for one person, which make pages as cheap as possible."""
 
     organization: type[models.Model]
     contact: type[models.Model]

@@ -60,7 +60,7 @@ class OneAtATime(StaticFilesHandler):
 
 @tag("browser")
 class BrowserTestCase(StaticLiveServerTestCase):
-    """Give each test a browser page of its own, as `self.page`.
+    """Gives each test its own browser page, as `self.page`.
 
     A script error, a violation of the content security policy, or a request to another
     host fails the test.

@@ -33,7 +33,7 @@ WIDER_THAN_WINDOW = (
 
 
 class Hand:
-    """The mouse. The other hands do some of it in another way."""
+    """The mouse. The other hands override some of these methods."""
 
     def __init__(self, page):
         self.page = page

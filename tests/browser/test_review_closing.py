@@ -16,7 +16,7 @@ from tests.factories import create_organization, create_superuser, create_user
 
 
 class ReviewClosingTests(BrowserTestCase):
-    """A superuser ends a review with two presses, and its admins read that it is so."""
+    """A superuser ends a review with two presses, and its admins are informed."""
 
     def setUp(self):
         super().setUp()

@@ -67,7 +67,7 @@ class SignInTests(BrowserTestCase):
 
 
 class StepUpTests(BrowserTestCase):
-    """Confirming who one is in the middle of something."""
+    """Confirming who you are in the middle of a task."""
 
     def open_old_page(self, url, username="root", **options):
         """Open a page with a sign-in of eleven minutes ago."""

@@ -22,7 +22,7 @@ ORGANIZATIONS = "/admin/orgadmin/organization/"
 PEOPLE = "/admin/orgadmin/user/"
 CONTACTS = "/admin/orgadmin/contact/"
 
-# Pages that everybody may ask for. What they contain depends on the reader.
+# Pages that everyone can request. Their content depends on the reader.
 SITE_PAGES = [
     "/admin/",
     "/admin/?q=canary",
@@ -258,6 +258,6 @@ def compare_with_doctor() -> None:
 
 
 def choose_readers(walk: Walk) -> Iterator[int | None]:
-    """Yield everybody who may look: all people, and a visitor."""
+    """Yield everyone who can look: all people, and a visitor."""
     yield from sorted(walk.world.person_pks)
     yield None

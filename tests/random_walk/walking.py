@@ -145,7 +145,7 @@ class Walk:
             raise Difference(f"{self.describe(pk)} is still signed in")
 
     def forget_sessions(self) -> None:
-        """Remember the cookies of before, and let everybody sign in again."""
+        """Remember the old cookies, and sign in everyone again."""
         self.former_clients = list(self.clients.values())[:5]
         self.clients = {}
         self.signed_out = set()
