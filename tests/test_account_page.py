@@ -104,7 +104,7 @@ class PageTests(AccountCase):
 
     def test_it_shows_the_first_organizations_that_the_person_may_view(self):
         create_organization("Foreign")
-        hidden = create_organization("Hidden", pk=77)
+        hidden = create_organization("Hidden", pk=770077)
         set_role(hidden, [self.anna], ADMIN)
         hidden.group_grants.all().delete()
         response = self.client.get(PAGE)
