@@ -129,20 +129,21 @@ QUERIES_OF_FORMS = [
 
 DOCUMENT = Path(settings.BASE_DIR, "docs/access.md")
 INTRODUCTION = """\
-Written by `make access`, which sends requests to every address of the admin site as
-every kind of user. A test fails if this table is out of date.
+Written by `make access`, which requests every URL of the admin site as every kind of
+user. A test fails if this table is out of date.
 
-A cell shows the response to GET. If an empty POST gets another response, it follows
-after a slash. Redirects have names: *sign in* leads to the sign-in page; *home page*
-leads to the home page, with the message for objects that do not exist or that the
-person may not view; *on* leads to another page of the site.
+A cell shows the response to a GET request. If an empty POST request gets a different
+response, this response follows after a slash. Redirects have names: *sign in* is a
+redirect to the sign-in page; *home page* is a redirect to the home page, with the
+message for objects that do not exist or that the person is not allowed to view; *on* is
+a redirect to another page of the site.
 
 The objects belong to the organization *own* or *reviewed*, to a *foreign* one, or are
-*missing*. Everybody has a role in *archived* and in *trashed*, which are archived, the
-latter also in the trash. The user *admin* is an admin of own, *reviewer* is a reviewer
-of own and reviewed, *admin and reviewer* is an admin of own and a reviewer of reviewed,
-and *admin of another* is an admin of reviewed. Nobody in the table belongs to
-foreign."""
+*missing*. Everyone has a role in the organizations *archived* and *trashed*. Both are
+archived, and trashed is in the trash. The user *admin* is an admin of own, *reviewer*
+is a reviewer of own and reviewed, *admin and reviewer* is an admin of own and a
+reviewer of reviewed, and *admin of another* is an admin of reviewed. Nobody in the
+table belongs to foreign."""
 
 
 @dataclass(frozen=True)
