@@ -1,3 +1,4 @@
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,15 @@ PAGES = [
 
 # A file below one of these folders, in backticks. URLs end in a slash.
 FILE = re.compile(r"`((?:orgadmin|config|docs|templates|static|tests)/[\w./-]*\w)`")
+
+# On docs/architecture.md, paths are relative to orgadmin/, except in these folders.
+FOLDERS_OF_THE_PROJECT = ("config/", "docs/", "static/", "templates/", "tests/")
+
+# A Python file with names in it, such as "`people/ends.py` (`SOON`, `find_ends`)".
+FILE_WITH_NAMES = re.compile(r"`([\w/]+\.py)` \(((?:`\w+`(?:, )?)+)\)")
+
+# A path with a folder and a file, such as `people/ends.py`.
+PATH_OF_FILE = re.compile(r"`([\w-]+/[\w./-]*\.\w+)`")
 
 # Files that a recipe in docs/changing.md has its readers write.
 WRITTEN_BY_RECIPES = {
@@ -78,6 +88,24 @@ def read_folder(text):
     return match[1] if match else ""
 
 
+def find_file_of_architecture(name):
+    """Return the path of a file that docs/architecture.md names."""
+    if name.startswith(FOLDERS_OF_THE_PROJECT):
+        return PROJECT / name
+    return PROJECT / "orgadmin" / name
+
+
+def list_defined_names(path):
+    """Return the names of the functions, classes and variables that a file defines."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
 def list_anchors(page):
     """Return the names by which links lead to the headings of a page."""
     headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
@@ -92,6 +120,32 @@ class FilesTests(SimpleTestCase):
         rows = list_files_in_docs()
         self.assertEqual(set(rows), list_files_of_the_code())
         self.assertEqual(len(rows), len(set(rows)))
+
+
+class ArchitectureTests(SimpleTestCase):
+    """docs/architecture.md names only files and definitions that exist."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+
+    def test_files_exist(self):
+        names = PATH_OF_FILE.findall(self.page)
+        self.assertGreater(len(names), 50)
+        missing = {
+            name for name in names if not find_file_of_architecture(name).exists()
+        }
+        self.assertEqual(missing, set())
+
+    def test_files_define_the_names_in_parentheses_behind_them(self):
+        files = FILE_WITH_NAMES.findall(self.page)
+        self.assertGreater(len(files), 15)
+        for file, listed in files:
+            names = set(re.findall(r"\w+", listed))
+            defined = list_defined_names(find_file_of_architecture(file))
+            with self.subTest(file=file):
+                self.assertEqual(names - defined, set())
 
 
 class LinkTests(SimpleTestCase):
