@@ -237,7 +237,7 @@ class AskTests(RequestCase):
 
     @tag("D86")
     def test_requests_of_a_person_and_to_an_organization_are_limited(self):
-        with mock.patch.object(access_requests, "LIMIT_BY_PERSON", 2):
+        with mock.patch.object(access_requests, "LIMIT_BY_SENDER", 2):
             for number in range(3):
                 AccessRequest.objects.all().delete()
                 response = self.send()

@@ -507,7 +507,7 @@ class UsedLinkTests(InvitationCase):
         user = create_user("bob", email="bob@example.com")
         link = self.invite(user.email)
         invitation = Invitation.objects.select_related("invited_by").get()
-        invitations.accept(invitation, user, is_unused=False)
+        invitations.accept(invitation, user, account_is_unused=False)
         self.client.force_login(user)
         with mock.patch(
             "orgadmin.accounts.invitation_link.find_invitation",
@@ -520,7 +520,7 @@ class UsedLinkTests(InvitationCase):
         user = create_user("bob", email="bob@example.com")
         link = self.invite(user.email)
         invitation = Invitation.objects.select_related("invited_by").get()
-        invitations.accept(invitation, user, is_unused=False)
+        invitations.accept(invitation, user, account_is_unused=False)
         with mock.patch(
             "orgadmin.accounts.invitation_link.find_invitation",
             return_value=invitation,

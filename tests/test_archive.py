@@ -317,7 +317,9 @@ class ReadersTests(ArchiveCase):
         self.assertEqual(find_invitations("new@example.com"), [])
         with self.assertRaises(InvitationGone):
             accept(
-                invitation, create_user("new", email="new@example.com"), is_unused=False
+                invitation,
+                create_user("new", email="new@example.com"),
+                account_is_unused=False,
             )
         with self.assertRaises(Organization.DoesNotExist):
             invite(self.acme, "other@example.com", REVIEWER, actor=self.root)
@@ -328,7 +330,7 @@ class ReadersTests(ArchiveCase):
         invitation = invite(self.acme, "john@example.com", REVIEWER, actor=self.mary)
         self.archive()
         with self.assertRaises(InvitationGone):
-            accept(invitation, self.john, is_unused=False)
+            accept(invitation, self.john, account_is_unused=False)
         self.assertTrue(Invitation.objects.filter(pk=invitation.pk).exists())
 
     def test_groups_of_a_provider_give_nothing(self):
@@ -448,7 +450,7 @@ class RaceTests(TransactionTestCase):
 
         def join():
             try:
-                accept(invitation, john, is_unused=False)
+                accept(invitation, john, account_is_unused=False)
             except InvitationGone:
                 return False
             return True

@@ -26,7 +26,7 @@ def refuse_to_answer(handler):
 
 
 class LogCase(CompanyCase):
-    def read_line(self, attempt):
+    def split_off_link(self, attempt):
         """Return the only line of a function that tries to sign in, as JSON."""
         with self.assertLogs("orgadmin.company", "INFO") as logs:
             attempt()
@@ -41,7 +41,7 @@ class LogCase(CompanyCase):
 class SuccessTests(LogCase):
     @tag("D61")
     def test_a_sign_in_names_the_person(self):
-        line = self.read_line(self.come)
+        line = self.split_off_link(self.come)
         self.assert_line(
             line,
             "INFO",
@@ -52,16 +52,16 @@ class SuccessTests(LogCase):
             user=self.ada.pk,
         )
         self.assertRegex(line["subject"], HASH)
-        self.assertEqual(self.read_line(self.come)["subject"], line["subject"])
+        self.assertEqual(self.split_off_link(self.come)["subject"], line["subject"])
 
     @tag("D61")
     def test_never_names_the_person_of_the_session_before(self):
         root = create_superuser("root")
         self.client.force_login(root)
-        self.assertEqual(self.read_line(self.come)["user"], self.ada.pk)
+        self.assertEqual(self.split_off_link(self.come)["user"], self.ada.pk)
         for claims in ({"email": "no@example.com", "sub": "2"}, {"sub": LEFT_OUT}):
             self.client.force_login(root)
-            line = self.read_line(lambda claims=claims: self.come(**claims))
+            line = self.split_off_link(lambda claims=claims: self.come(**claims))
             self.assert_line(
                 line, "INFO" if "email" in claims else "WARNING", user=None
             )
@@ -87,7 +87,7 @@ class SuccessTests(LogCase):
         self.come()
         self.set_up()
         self.client.logout()
-        line = self.read_line(self.come)
+        line = self.split_off_link(self.come)
         self.assert_line(
             line,
             "INFO",
@@ -102,7 +102,7 @@ class RefusalTests(LogCase):
 
     def try_with(self, answers=None, **claims):
         self.server.answers = answers or {}
-        return self.read_line(lambda: self.come(**claims))
+        return self.split_off_link(lambda: self.come(**claims))
 
     @tag("D61")
     def test_people_whom_the_site_does_not_admit(self):
@@ -198,7 +198,7 @@ class RefusalTests(LogCase):
 
     @tag("D61")
     def test_a_response_that_nobody_waits_for(self):
-        line = self.read_line(lambda: self.client.get(CALLBACK, {"state": "x"}))
+        line = self.split_off_link(lambda: self.client.get(CALLBACK, {"state": "x"}))
         self.assert_line(
             line, "INFO", reason="not started here", step="response to the browser"
         )

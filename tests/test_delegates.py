@@ -18,7 +18,7 @@ from orgadmin.accounts.password_link import request_password_link
 from orgadmin.admin.people.users import UserAdmin
 from orgadmin.models import AuditEvent, Organization, SignInAttempt, User
 from orgadmin.models.sign_in_attempt import make_key
-from orgadmin.people.invitations import LIMIT_BY_PERSON
+from orgadmin.people.invitations import LIMIT_BY_SENDER
 
 from .factories import (
     ADMIN,
@@ -628,7 +628,7 @@ class PasswordLinkTests(TestCase):
         counted = SignInAttempt.objects.filter(
             key=make_key("password links by", self.delegate.pk)
         )
-        counted.update(count=LIMIT_BY_PERSON - 1)
+        counted.update(count=LIMIT_BY_SENDER - 1)
         self.assertNotIn("too many", self.send("reviewer"))
         self.assertEqual(len(self.links), 1)
         refused = self.send("unused")

@@ -459,7 +459,7 @@ class InvitationTests(TestCase):
                 ends_at=NOON + HOUR,
             )
             self.assertEqual(invitation.membership_ends_at, NOON + HOUR)
-            accept(invitation, self.eve, is_unused=False)
+            accept(invitation, self.eve, account_is_unused=False)
         self.assertEqual(Membership.objects.get(user=self.eve).ends_at, NOON + HOUR)
         self.assertEqual(
             list_events(self.acme)[-1], (Event.JOINED, "reviewer", NOON + HOUR)
@@ -477,7 +477,7 @@ class InvitationTests(TestCase):
         with time(NOON + HOUR):
             self.assertTrue(invitation.expired)
             with self.assertRaises(InvitationExpired):
-                accept(invitation, self.eve, is_unused=False)
+                accept(invitation, self.eve, account_is_unused=False)
 
     def test_an_end_in_the_past_is_refused(self):
         with time(NOON), self.assertRaises(EndInThePast):

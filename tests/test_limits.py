@@ -604,7 +604,7 @@ class InvitationTests(TestCase):
 
     @tag("H4")
     def test_are_limited_by_person_in_all_organizations_together(self):
-        self.invite_many(self.ada, invitations.LIMIT_BY_PERSON)
+        self.invite_many(self.ada, invitations.LIMIT_BY_SENDER)
         other = create_organization("Other")
         set_role(other, [self.ada], ADMIN)
         for organization in (self.acme, other):
@@ -622,7 +622,7 @@ class InvitationTests(TestCase):
 
     @tag("H4")
     def test_count_when_they_are_sent_again_or_revoked(self):
-        for _number in range(invitations.LIMIT_BY_PERSON // 2):
+        for _number in range(invitations.LIMIT_BY_SENDER // 2):
             self.invite(self.ada, 1)
             invitations.revoke(self.invite(self.ada, 1), actor=self.ada)
         with self.assertRaises(invitations.TooManyInvitations):
@@ -630,7 +630,7 @@ class InvitationTests(TestCase):
 
     @tag("H4")
     def test_the_page_says_when_more_can_be_sent(self):
-        self.invite_many(self.ada, invitations.LIMIT_BY_PERSON)
+        self.invite_many(self.ada, invitations.LIMIT_BY_SENDER)
         self.client.force_login(self.ada)
         url = f"/admin/orgadmin/organization/{self.acme.pk}/people/"
         data = {"add": "", "add-who": "x@example.com", "add-role": "admin"}
@@ -639,7 +639,7 @@ class InvitationTests(TestCase):
         self.assertContains(response, f"You can send more from {tomorrow}")
         self.assertEqual(mail.outbox, [])
         before = timezone.now() - timedelta(days=1, seconds=1)
-        counted = SignInAttempt.objects.filter(count__gte=invitations.LIMIT_BY_PERSON)
+        counted = SignInAttempt.objects.filter(count__gte=invitations.LIMIT_BY_SENDER)
         self.assertEqual(counted.count(), 2)
         counted.update(since=before)
         self.assertContains(
@@ -648,7 +648,7 @@ class InvitationTests(TestCase):
 
     @tag("H4")
     def test_a_refused_invitation_does_not_put_off_the_next(self):
-        self.invite_many(self.ada, invitations.LIMIT_BY_PERSON)
+        self.invite_many(self.ada, invitations.LIMIT_BY_SENDER)
         counts = list(SignInAttempt.objects.values_list("key", "count", "since"))
         with self.assertRaises(invitations.TooManyInvitations):
             self.invite(self.ada, "x")

@@ -235,7 +235,7 @@ class ChoiceTests(TextCase):
         )
         mail.outbox.clear()
         with self.captureOnCommitCallbacks(execute=True):
-            invitations.accept(invitation, self.anna, is_unused=False)
+            invitations.accept(invitation, self.anna, account_is_unused=False)
         return [message for message in mail.outbox if message.to == [self.ada.email]]
 
     def test_inviters_are_told_of_accepted_invitations(self):
@@ -343,7 +343,7 @@ class InjectionTests(TextCase):
         work()
         invitation.refresh_from_db()
         self.anna.refresh_from_db()
-        invitations.accept(invitation, self.anna, is_unused=False)
+        invitations.accept(invitation, self.anna, account_is_unused=False)
         work()
         return sorted(
             self.server.messages, key=lambda each: (each["Subject"], each["To"])

@@ -276,7 +276,7 @@ class AddAndChangeTests(EndsMixin, TestCase):
         [invitation] = self.acme.invitations.all()
         self.assertEqual(find_last_day(invitation.membership_ends_at), self.later)
         new = create_user("new", email="new@example.com")
-        invitations.accept(invitation, new, is_unused=False)
+        invitations.accept(invitation, new, account_is_unused=False)
         self.assertEqual(self.find_last_day(new), self.later)
 
     def test_does_not_resend_an_invitation_to_access_that_has_ended(self):

@@ -128,7 +128,7 @@ class EachWayTests(TestCase):
         self.assert_row("invited", "reviewer")
         self.watch()
         invitation = invitations.find_invitations("anna@example.com")[0]
-        invitations.accept(invitation, self.user, is_unused=False)
+        invitations.accept(invitation, self.user, account_is_unused=False)
         self.assert_row("joined", "reviewer", reason="Accepted an invitation.")
 
     def test_invited_and_withdrawn(self):
@@ -529,7 +529,7 @@ class ReplayTests(TestCase):
 
     def invite_and_accept(self, place, user, role):
         invitation = invitations.invite(place, user.email, role, actor=self.root)
-        invitations.accept(invitation, user, is_unused=False)
+        invitations.accept(invitation, user, account_is_unused=False)
 
     def replace_user(self, user):
         values = {"username": user.username, "email": user.email}

@@ -37,7 +37,7 @@ class InvitationCase(TestCase):
 
     def assert_gone(self, invitation):
         with self.assertRaises(InvitationGone):
-            accept(invitation, self.mary, is_unused=False)
+            accept(invitation, self.mary, account_is_unused=False)
         self.assertFalse(Invitation.objects.filter(pk=invitation.pk).exists())
 
     def assert_open(self, invitation):
@@ -111,7 +111,7 @@ class RemovedPersonTests(InvitationCase):
 
     def test_a_new_invitation_counts(self):
         set_role(self.acme, [self.mary], None)
-        accept(self.invite(REVIEWER), self.mary, is_unused=False)
+        accept(self.invite(REVIEWER), self.mary, account_is_unused=False)
         self.assertTrue(self.has_access())
 
     def test_other_invitations_stay(self):
@@ -145,10 +145,10 @@ class ChangedRoleTests(InvitationCase):
     def test_an_invitation_to_more_stays(self):
         invitation = self.invite(ADMIN)
         set_role(self.acme, [self.mary], REVIEWER)
-        self.assertEqual(accept(invitation, self.mary, is_unused=False), ADMIN)
+        self.assertEqual(accept(invitation, self.mary, account_is_unused=False), ADMIN)
 
     def test_accepting_is_not_logged_as_revoking(self):
-        accept(self.invite(ADMIN), self.mary, is_unused=False)
+        accept(self.invite(ADMIN), self.mary, account_is_unused=False)
         self.assertFalse(MembershipEvent.objects.filter(event=Event.REVOKED).exists())
 
     def count_queries(self, number):
@@ -189,4 +189,4 @@ class AtTheSameTimeTests(TransactionTestCase):
 
     def try_to_accept(self, invitation, mary):
         with suppress(InvitationGone):
-            accept(invitation, mary, is_unused=False)
+            accept(invitation, mary, account_is_unused=False)

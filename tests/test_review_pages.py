@@ -527,7 +527,7 @@ class StaffPageTests(PagesTestCase):
         self.assertIn(("by hand 2026-11-02", self.acme.pk), kinds)
         self.assertNotIn(("by hand 2026-11-02", self.beta.pk), kinds)
         response = self.client.post(url, {"remind": "1"}, follow=True)
-        self.assertContains(response, "They were already asked today.")
+        self.assertContains(response, "everyone was already reminded today")
 
     def test_lists_admins_that_were_kept(self):
         review = start(ends_access=True)

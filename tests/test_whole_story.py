@@ -216,7 +216,7 @@ class Story:
             actor=self.root,
             ends_at=self.now + timedelta(days=15),
         )
-        invitations.accept(invitation, user, is_unused=False)
+        invitations.accept(invitation, user, account_is_unused=False)
 
     def approve_request(self):
         user = self.person()

@@ -204,10 +204,11 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
 
 
 def make_source(means: str) -> str:
-    """Return the `source` of changes by an import or a command; "" for other changes.
+    """Return the `source` of a change, such as "(import)" or "(bulk change)".
 
-    `means` is a value of `current_means`. The brackets distinguish it from the ID of an
-    OpenID provider.
+    `means` is a value of `current_means`. Returns "" if it is empty, because a person
+    made the change with a form. The parentheses distinguish the source from the ID of
+    an OpenID provider.
     """
     return f"({means})" if means else ""
 

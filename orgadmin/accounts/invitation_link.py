@@ -93,7 +93,7 @@ def accept_invitation(
 ) -> HttpResponse:
     """Give the account the role of the invitation, and redirect to the organization."""
     try:
-        role = accept(invitation, account, is_unused=chose_password)
+        role = accept(invitation, account, account_is_unused=chose_password)
     except InvitationError as error:
         # This may be the second click on the button.
         return show_used_link(request, token, error)

@@ -39,7 +39,7 @@ def accept_with_company_account(
         account = build_user(invitation.email)
     elif not may_choose_password(account):
         return None
-    role = accept(invitation, account, is_unused=True)
+    role = accept(invitation, account, account_is_unused=True)
     tell_accepted(request, invitation, role)
     return account
 

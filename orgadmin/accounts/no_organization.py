@@ -84,7 +84,7 @@ def answer(request: HttpRequest, invitations: list[Invitation]) -> HttpResponse:
 def accept_own(request: HttpRequest, invitation: Invitation) -> HttpResponse:
     """Accept an invitation to the person's verified address."""
     try:
-        role = accept(invitation, request.user, is_unused=False)
+        role = accept(invitation, request.user, account_is_unused=False)
     except InvitationError as error:
         messages.error(request, str(error.explanation))
         return redirect("no_organization")

@@ -20,7 +20,7 @@ from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.people import mail, outbox
 from orgadmin.people.invitations import (
     DAY,
-    LIMIT_BY_PERSON,
+    LIMIT_BY_SENDER,
     SUPERUSER_FACTOR,
     may_choose_password,
 )
@@ -103,12 +103,16 @@ def renew_link(context: TaskContext, *, user: int, language: str) -> None:
 
 
 def _count(user: User, actor: User) -> None:
-    """Count a link that the actor sends to the user. Raises `TooManyLinks`."""
+    """Count a link that the actor sends to the user.
+
+    Raises `TooManyLinks` if the user was sent too many, or if the actor has sent too
+    many today.
+    """
     if not throttle.count_attempt("password link", user.pk):
         raise TooManyLinks
     factor = SUPERUSER_FACTOR if actor.is_superuser else 1
     key = make_key("password links by", actor.pk)
-    if SignInAttempt.objects.count_one(key, DAY).count > factor * LIMIT_BY_PERSON:
+    if SignInAttempt.objects.count_one(key, DAY).count > factor * LIMIT_BY_SENDER:
         raise TooManyLinks
 
 

@@ -150,7 +150,7 @@ def lose_leo(
         )
         pia.set_unusable_password()
         invitation = send_invitation(first, pia.email, REVIEWER, demo_admin)
-        accept(invitation, pia, is_unused=True)
+        accept(invitation, pia, account_is_unused=True)
     [leo] = find_people("leo")
     with days_ago(35, hour=16):
         offboard(leo, actor=staff, reason="Left the company", confirmed=[other.pk])

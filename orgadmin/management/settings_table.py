@@ -21,7 +21,7 @@ PASSWORD_IN_QUERY = re.compile(r"((?:^|[?&])(?:ssl)?password=)[^&]*")
 LIBPQ_PREFIX = "PG"
 
 # The prefixes of variables that other programs read.
-OTHER_PROGRAMS = ("GUNICORN_", "PYTHON", "REQUESTS_", "SSL_", "WEB_CONCURRENCY")
+OTHER_PREFIXES = ("GUNICORN_", "PYTHON", "REQUESTS_", "SSL_", "WEB_CONCURRENCY")
 
 
 def list_settings() -> list[env.Setting]:
@@ -50,6 +50,6 @@ def list_unknown_variables() -> list[tuple[str, int]]:
     unknown = []
     for name, variable in env.variables_of_file.items():
         is_known = name.removesuffix("_FILE") in env.settings_read
-        if not is_known and not name.startswith((LIBPQ_PREFIX, *OTHER_PROGRAMS)):
+        if not is_known and not name.startswith((LIBPQ_PREFIX, *OTHER_PREFIXES)):
             unknown.append((name, variable.line))
     return unknown

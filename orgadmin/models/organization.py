@@ -66,7 +66,7 @@ def is_incomplete(empty: str | RawSQL = "") -> Q:
     return reduce(or_, conditions)
 
 
-def role_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
+def make_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneField:
     """Return the field for the group of a role's members."""
     return models.OneToOneField(
         "auth.Group",
@@ -131,8 +131,8 @@ class Organization(DeletedThroughQuerySet):
     trashed_at = KeptTimeField(_("moved to trash"), null=True)
     trashed_by_key = KeptKeyField(null=True)
     trashed_by_name = KeptTextField(max_length=150, null=True)
-    admin = role_group_field("administrators_of", _("admin group"))
-    reviewer = role_group_field("reviewers_of", _("reviewer group"))
+    admin = make_group_field("administrators_of", _("admin group"))
+    reviewer = make_group_field("reviewers_of", _("reviewer group"))
 
     objects = OrganizationQuerySet.as_manager()
     history = OrganizationRecords(

@@ -1,8 +1,8 @@
 """Phone numbers: how they are stored, shown, and dialed.
 
-A number is formatted only if it is unambiguous: it begins with "+" or "00", or the
-setting PHONE_REGION names its country, and it is valid there. Everything else is stored
-as someone typed it.
+A number is formatted only if it is valid and its country is known: because the number
+begins with "+" or "00", or because of the setting PHONE_REGION. All other text is
+stored as someone typed it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ APPROVED = _("Request approved.")
 
 # How many requests are accepted per DAY.
 DAY = timedelta(days=1)
-LIMIT_BY_PERSON = 10
+LIMIT_BY_SENDER = 10
 LIMIT_TO_ORGANIZATION = 100
 
 
@@ -169,7 +169,7 @@ def _count_request(organization: Organization, user: User) -> None:
     Raises `TooManyRequests`. This also rolls back the counting.
     """
     limits = [
-        (make_key("requests by", user.pk), LIMIT_BY_PERSON),
+        (make_key("requests by", user.pk), LIMIT_BY_SENDER),
         (make_key("requests to", organization.pk), LIMIT_TO_ORGANIZATION),
     ]
     for key, limit in limits:

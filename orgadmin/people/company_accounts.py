@@ -44,11 +44,14 @@ class CompanyAccount:
 
 
 @dataclass
-class RefusedPerson:
-    """A person at a provider with the address of an account linked to someone else."""
+class RefusedAccount:
+    """A company account that was refused, because the user has a link to another one.
 
-    subject: str  # the hash of their ID
-    link: CompanyAccount  # the link of the account
+    Both company accounts have the user's email address.
+    """
+
+    subject: str  # the hash of the company account's ID
+    link: CompanyAccount  # the user's link to the other company account
     last_at: datetime.datetime
     attempts: int = 0
 
@@ -82,11 +85,11 @@ def is_usable(link: SocialAccount) -> bool:
     return False
 
 
-def list_refused_people(user: User) -> list[RefusedPerson]:
-    """Return the people who were refused because of the user's links, newest first.
+def list_refused_accounts(user: User) -> list[RefusedAccount]:
+    """Return the company accounts that were refused because of the user's links.
 
-    Reads only the newest MAX_READ refusals in the audit log. Leaves out people who now
-    have an account. Runs three queries.
+    The newest are first. Reads only the newest MAX_READ refusals in the audit log.
+    Leaves out company accounts that are now linked to a user. Runs three queries.
     """
     links = {
         link.provider: link
@@ -96,7 +99,7 @@ def list_refused_people(user: User) -> list[RefusedPerson]:
     refusals = AuditEvent.objects.filter(
         user_key=user.pk, event=SecurityEvent.PROVIDER_REFUSED
     )
-    found: dict[str, RefusedPerson] = {}
+    found: dict[str, RefusedAccount] = {}
     for event in refusals.order_by("-pk")[:MAX_READ]:
         link = links.get(event.details.get("provider"))
         subject = event.details.get("subject")
@@ -104,11 +107,11 @@ def list_refused_people(user: User) -> list[RefusedPerson]:
             continue
         if event.at <= link.date_joined:
             continue
-        person = RefusedPerson(subject, describe_link(link), event.at)
-        found.setdefault(subject, person).attempts += 1
+        account = RefusedAccount(subject, describe_link(link), event.at)
+        found.setdefault(subject, account).attempts += 1
     linked = SocialAccount.objects.filter(uid__in=found)
     known = set(linked.values_list("uid", flat=True))
-    return [person for subject, person in found.items() if subject not in known]
+    return [account for subject, account in found.items() if subject not in known]
 
 
 def remove_company_accounts(user: User, *, actor: User) -> int:
@@ -141,17 +144,18 @@ def remove_links(
 
 @transaction.atomic
 def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
-    """Link the account to another person at the provider, who was refused before.
+    """Link a user to a company account that was refused before.
 
-    Returns whether the link was moved. It is not moved if it no longer exists, if this
-    person was not refused, or if they now have an account. Does not end sessions; the
-    caller must do that.
+    The company account replaces the one of the link `pk`. Returns whether the link was
+    moved. It is not moved if it no longer exists, if the company account was not
+    refused, or if it is now linked to another user. Does not end sessions; the caller
+    must do that.
     """
     lock_account(user)
     refused = [
-        person
-        for person in list_refused_people(user)
-        if person.subject == subject and person.link.pk == pk
+        account
+        for account in list_refused_accounts(user)
+        if account.subject == subject and account.link.pk == pk
     ]
     if not refused:
         return False

@@ -42,7 +42,7 @@ from orgadmin.people.membership import (
 
 # How many invitations can be sent per DAY, including those that are sent again.
 DAY = timedelta(days=1)
-LIMIT_BY_PERSON = 50
+LIMIT_BY_SENDER = 50
 LIMIT_TO_ORGANIZATION = 100
 
 # The limits are this many times higher for superusers.
@@ -154,7 +154,7 @@ def _count_invitation(organization: Organization, actor: User) -> None:
     """
     factor = SUPERUSER_FACTOR if actor.is_superuser else 1
     limits = [
-        (make_key("invitations by", actor.pk), LIMIT_BY_PERSON),
+        (make_key("invitations by", actor.pk), LIMIT_BY_SENDER),
         (make_key("invitations to", organization.pk), LIMIT_TO_ORGANIZATION),
     ]
     for key, limit in limits:
@@ -275,21 +275,21 @@ def may_choose_password(user: User) -> bool:
     return not any(table.objects.filter(user=user).exists() for table in tables)
 
 
-def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
+def accept(invitation: Invitation, user: User, *, account_is_unused: bool) -> Role:
     """Give a user the role that they were invited to, and return their role.
 
     If they already have a role with the same or more permissions, they keep it.
 
     Someone who has the link receives emails at the invited address, so it becomes the
-    verified address of the account. With `is_unused`, `user` is a new account, or one
-    for which `may_choose_password()` is true. It is saved here, with its new password
-    if it has one. Otherwise, `user` is the person who is signed in.
+    verified address of the account. With `account_is_unused`, `user` is a new account,
+    or one for which `may_choose_password()` is true. It is saved here, with its new
+    password if it has one. Otherwise, `user` is the person who is signed in.
 
     Raises an `InvitationError`, without changing anything.
     """
     try:
         with transaction.atomic():
-            return _accept(invitation, user, is_unused=is_unused)
+            return _accept(invitation, user, account_is_unused=account_is_unused)
     except PermissionDenied as error:
         raise InviterLostAccess from error
     except Organization.DoesNotExist as error:
@@ -301,8 +301,8 @@ def accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
         raise AccountChanged from error
 
 
-def _accept(invitation: Invitation, user: User, *, is_unused: bool) -> Role:
-    user = _save_account(invitation, user, is_unused=is_unused)
+def _accept(invitation: Invitation, user: User, *, account_is_unused: bool) -> Role:
+    user = _save_account(invitation, user, account_is_unused=account_is_unused)
     # The organization may have been archived after the page was shown. Once it is
     # locked, nobody can archive it until the end of this transaction.
     if not lock(Organization, [invitation.organization_id], unarchived=True):
@@ -341,7 +341,9 @@ def _remember_link(invitation: Invitation, user: User) -> None:
         )
 
 
-def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> User:
+def _save_account(
+    invitation: Invitation, user: User, *, account_is_unused: bool
+) -> User:
     """Lock and check the account, save its new password, and verify its address.
 
     Other transactions that change the user's roles wait until this one ends.
@@ -353,12 +355,12 @@ def _save_account(invitation: Invitation, user: User, *, is_unused: bool) -> Use
             raise AccountChanged
         if not stored.is_active:
             raise AccountInactive
-        if is_unused and not may_choose_password(stored):
+        if account_is_unused and not may_choose_password(stored):
             raise AccountChanged
-        if not is_unused:
+        if not account_is_unused:
             user = stored
             user.changed_by = stored
-    if is_unused:
+    if account_is_unused:
         user.save()
     user.verify_email()
     return user

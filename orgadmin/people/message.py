@@ -116,15 +116,15 @@ def write_html(subject: str, body: str) -> str:
     """
     paragraphs = []
     for block in EMPTY_LINES.split(body.strip()):
-        lines = [read_line(line.strip()) for line in block.splitlines()]
+        lines = [split_off_link(line.strip()) for line in block.splitlines()]
         paragraphs.append(Paragraph(lines))
     return render_to_string(
         "mail/base.html", {"subject": subject, "paragraphs": paragraphs}
     )
 
 
-def read_line(line: str) -> Line:
-    """Split a line into its text and the link to this site with which it ends, if any.
+def split_off_link(line: str) -> Line:
+    """Split a line into its text and the link to this site at its end, if there is one.
 
     Values from `escape_for_mail()` cannot contain such a link.
     """

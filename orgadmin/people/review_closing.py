@@ -100,11 +100,13 @@ def cancel(review: AccessReview, *, actor: User) -> None:
 def lock_for_closing(review: AccessReview, actor: User) -> AccessReview:
     """Lock a review that is not completed, and return it as stored.
 
-    Waits for transactions that are storing decisions in the review. Later ones wait for
-    this transaction.
+    Waits for transactions that are storing decisions in the review. Transactions that
+    start to store decisions later wait for this one. Raises `PermissionDenied` if the
+    actor is not a superuser, and `ReviewIsComplete`.
     """
-    people = lock(User, [actor.pk])
-    if actor.pk not in people or not is_active_superuser(people[actor.pk]):
+    locked_users = lock(User, [actor.pk])
+    locked_actor = locked_users.get(actor.pk)
+    if locked_actor is None or not is_active_superuser(locked_actor):
         raise PermissionDenied("Only superusers close access reviews.")
     reviews = AccessReview.objects.open().select_for_update(no_key=True)
     stored = reviews.filter(pk=review.pk).first()

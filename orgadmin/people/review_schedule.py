@@ -139,16 +139,21 @@ def send_requests(review: AccessReview) -> None:
 
 
 def begin_request(pk: int, name: str) -> bool:
-    """Start sending a request. Return False if another one is still being sent."""
+    """Start sending the emails of one kind, such as START.
+
+    Returns False if other emails of the review are still being sent, or if the review
+    is being prepared or is closed.
+    """
     reviews = AccessReview.objects.asking().filter(pk=pk, asking="")
     return bool(reviews.update(asking=name, asked_to=0))
 
 
 def remind_now(review: AccessReview) -> bool:
-    """Start a reminder to all admins who have not answered, at most once a day.
+    """Start sending a reminder to all admins who have not answered.
 
-    Returns False if they were already reminded today, or if another request is being
-    sent.
+    This is possible once a day, in addition to the scheduled emails. Returns False if
+    someone has already done so today, if other emails of the review are still being
+    sent, or if the review is being prepared or is closed.
     """
     name = f"by hand {find_day(read_clock())}"
     if review.notices.filter(kind=name).exists():

@@ -1,8 +1,12 @@
 """Emails about security events.
 
-People are notified of each change of their credentials, at the email address that they
-had at that moment. Superusers are notified of events that could give someone all
-permissions.
+People are notified when their credentials or their email address change, when someone
+else signs them out everywhere, and when there are too many failed attempts to sign in.
+The email goes to the address that the account had when this happened.
+
+Superusers are notified of new superusers, of second factors of superusers that someone
+else has removed, and of people who could not sign in with a company account because
+their account is linked to another one.
 
 These emails link only to the site's start page, so that people do not get used to
 following links in emails about passwords. The email about failed attempts also contains
@@ -81,7 +85,7 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
     if not concerns_person(event):
         return []
     user = User.objects.filter(pk=event.user_key).first()
-    if user is None or not may_matter(event, user):
+    if user is None or not is_mailed_to_person(event, user):
         return []
     if event.event == SecurityEvent.LOCKED_OUT and not lock_out.count_mail(event, user):
         return []
@@ -124,12 +128,12 @@ def concerns_person(event: AuditEvent) -> bool:
     return event.event == SecurityEvent.LOCKED_OUT
 
 
-def may_matter(event: AuditEvent, user: User) -> bool:
-    """Return whether an event could allow someone else to use the person's account.
+def is_mailed_to_person(event: AuditEvent, user: User) -> bool:
+    """Return whether the person is notified of an event.
 
-    A deactivated account can be activated again. Someone may change its address or
-    password before that, so the person is notified of both. People who were offboarded
-    are not notified of their password, because offboarding has removed it.
+    Active people are notified of all events. Inactive people are only notified of a
+    changed address and of a changed password, because their account can be activated
+    again. People who were offboarded are not notified that their password was removed.
     """
     if user.is_active or event.event == SecurityEvent.EMAIL_CHANGED:
         return True

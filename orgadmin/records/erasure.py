@@ -169,7 +169,7 @@ class Names:
         return self.in_records | {self.username}
 
     @property
-    def in_own_logs(self) -> set[str]:
+    def in_logs_about_person(self) -> set[str]:
         return self.in_logs | self.single_names
 
     def replace(self, text: str, words: Collection[str]) -> str:
@@ -371,10 +371,13 @@ class Erasure:
     def _change_membership_log(self) -> None:
         about = find_membership_events(self.person)
         by_person = Q(actor_key=self.user.pk)
-        keys = self._change_texts(
-            MembershipEvent, about | by_person, ["reason"], self.names.in_own_logs
+        keys = self._find_and_replace(
+            MembershipEvent,
+            about | by_person,
+            ["reason"],
+            self.names.in_logs_about_person,
         )
-        keys |= self._change_texts(
+        keys |= self._find_and_replace(
             MembershipEvent,
             contains_any("reason", self.names.in_logs),
             ["reason"],
@@ -449,13 +452,18 @@ class Erasure:
         self.report.add(_("Names in access reviews"), number)
 
     def _change_reasons(self, model: type[Decided]) -> set[int]:
-        """Replace names in the reasons of decisions. Returns the IDs of decisions."""
+        """Replace names in the reasons of decisions, if the actor has asked for it.
+
+        Returns the IDs of the decisions whose reasons contain a name.
+        """
         pk = self.user.pk
-        concerned = Q(item__user_key=pk) | Q(actor_key=pk)
-        keys = self._change_texts(model, concerned, ["reason"], self.names.in_own_logs)
+        about_person = Q(item__user_key=pk) | Q(actor_key=pk)
+        keys = self._find_and_replace(
+            model, about_person, ["reason"], self.names.in_logs_about_person
+        )
         words = self.names.in_logs
-        named = contains_any("reason", words)
-        return keys | self._change_texts(model, named, ["reason"], words)
+        contains_name = contains_any("reason", words)
+        return keys | self._find_and_replace(model, contains_name, ["reason"], words)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
         number = 0
@@ -482,17 +490,19 @@ class Erasure:
         texts = ["object_repr", "change_message"]
         # These entries are about the account, so names in them mean the person.
         about = find_log_entries(self.person)
-        self._change_texts(
-            model, about, texts, self.names.in_own_logs, always_replaces=True
+        self._find_and_replace(
+            model, about, texts, self.names.in_logs_about_person, always_replaces=True
         )
-        keys = self._change_texts(model, by_person, texts, self.names.in_own_logs)
+        keys = self._find_and_replace(
+            model, by_person, texts, self.names.in_logs_about_person
+        )
         words = self.names.in_logs
-        keys |= self._change_texts(model, names_in_entries(words), texts, words)
+        keys |= self._find_and_replace(model, names_in_entries(words), texts, words)
         # Only entries about contacts and organizations can contain names of contacts.
         content_types = ContentType.objects.get_for_models(Contact, Organization)
         condition = names_in_entries(contact_names)
         condition &= Q(content_type__in=content_types.values())
-        return keys | self._change_texts(model, condition, texts, contact_names)
+        return keys | self._find_and_replace(model, condition, texts, contact_names)
 
     def _change_organizations(self) -> None:
         words = self.names.in_records
@@ -544,7 +554,7 @@ class Erasure:
                 type(row).objects.filter(pk=row.pk).update(**changed)
         return found
 
-    def _change_texts(
+    def _find_and_replace(
         self,
         model: type[models.Model],
         condition: Q,
@@ -603,16 +613,20 @@ class Erasure:
 
 @contextmanager
 def allow_log_changes() -> Iterator[None]:
-    """Allow changes of names in the membership log and the audit log.
+    """Allow changes of names in the membership log, the audit log and access reviews.
 
-    On PostgreSQL, database triggers otherwise prevent all changes of these logs.
+    On PostgreSQL, database triggers otherwise prevent all changes of them.
     """
-    switch_triggers("on")
+    set_erasing("on")
     yield
-    switch_triggers("off")
+    set_erasing("off")
 
 
-def switch_triggers(value: str) -> None:
+def set_erasing(value: str) -> None:
+    """Set orgadmin.erasing to "on" or "off", until the transaction ends.
+
+    With "on", the triggers of the logs and of access reviews allow changes of names.
+    """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             # The third argument limits the setting to the transaction.
@@ -667,7 +681,8 @@ def build_pattern(words: Iterable[str]) -> re.Pattern[str]:
 def find_imports_that_name(words: Iterable[str]) -> set[int]:
     """Return the IDs of imports whose parts contain one of the words.
 
-    Reads all parts that are stored: parts of waiting imports, and of the last weeks.
+    Searches the parts of imports that are not done yet, or that can still be undone.
+    Skips the uploaded file itself: once it has been read, other parts have its text.
     """
     pattern = build_pattern(words)
     found = set()

@@ -201,7 +201,11 @@ def run_import(context: TaskContext, *, stored: int, language: str) -> None:
 
 @transaction.atomic
 def import_once(found: Import) -> None:
-    """Carry out an import, unless another worker is doing so, or has done so."""
+    """Carry out an import, unless this has been done.
+
+    Raises `StillRunning` if another worker is carrying it out.
+    """
+    # The key of the lock is a number of 32 bits.
     if not try_lock_until_commit(IMPORT_LOCK, found.pk % 2**31):
         raise StillRunning
     found.refresh_from_db()

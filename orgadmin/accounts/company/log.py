@@ -70,14 +70,14 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
         details["detail"] = refusal.detail
     if refusal.subject:
         details["subject"] = refusal.subject
-    if is_audited(provider_id, refusal):
+    if count_for_audit_log(provider_id, refusal):
         record(SecurityEvent.PROVIDER_REFUSED, user=refusal.user, details=details)
     step = str(refusal.step or "")
     values = {**details, "outcome": "refused", "step": step}
     write(choose_level(refusal), values, refusal.user, signed_in=None)
 
 
-def is_audited(provider_id: str, refusal: SignInRefused) -> bool:
+def count_for_audit_log(provider_id: str, refusal: SignInRefused) -> bool:
     """Return whether a refusal is also recorded in the audit log.
 
     Someone who is refused may try again and again, so only their first attempts are

@@ -69,7 +69,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     response = None
     if was_sent_by_our_page(request, reason):
         sessions.end_expired_session(request)
-        response = show_again(request)
+        response = show_form_again(request)
     return response or csrf.csrf_failure(request, reason)
 
 
@@ -95,7 +95,7 @@ def was_sent_by_our_page(request: HttpRequest, reason: str) -> bool:
     return origin is not None and reason != REASON_BAD_ORIGIN % origin
 
 
-def show_again(request: HttpRequest) -> HttpResponse | None:
+def show_form_again(request: HttpRequest) -> HttpResponse | None:
     """Redirect the person back to their form, or to the sign-in page if necessary.
 
     Returns None if the form has another owner, or cannot be kept.

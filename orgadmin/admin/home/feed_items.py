@@ -295,10 +295,11 @@ class Presenter:
         hide_people_of_several(entries_by_organization, self.gate, self.members)
 
     def hide_deleted(self, log_entry: LogEntry) -> None:
-        """Hide the details and the author of an entry about a deleted object.
+        """Hide what the person must not see in an entry about a deleted object.
 
-        The object no longer has members who are allowed to know the author, so only
-        superusers and the author see the name.
+        Superusers see everything. All others see the author only if it is themselves,
+        because a deleted organization has no members. They see the details only if they
+        can view the confidential fields of all organizations.
         """
         user = self.request.user
         if user.is_superuser:

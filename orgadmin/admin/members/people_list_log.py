@@ -22,7 +22,7 @@ def record_people_viewed(request):
     """
     if was_recorded_recently(request):
         return
-    write_event(request)
+    record_view(request)
     request.session["people_viewed_at"] = time.time()
 
 
@@ -41,10 +41,10 @@ def record_people_suggested(request):
         at__gt=begin,
     )
     if not viewed.exists():
-        write_event(request)
+        record_view(request)
 
 
-def write_event(request):
+def record_view(request):
     """Write the event to the audit log.
 
     If a superuser views the site as someone else, the actor is the superuser.

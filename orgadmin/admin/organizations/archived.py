@@ -48,7 +48,7 @@ class ArchivesOrganizations:
 
     def response_delete(self, request, obj_display, obj_id):
         text = _("“%s” was archived. Nobody has access to it any more.") % obj_display
-        return self._respond_to_archived(request, text)
+        return self._confirm_archiving(request, text)
 
     @admin.action(
         permissions=["delete"],
@@ -65,7 +65,7 @@ class ArchivesOrganizations:
             "%d organizations were archived. Nobody has access to them any more.",
             number,
         )
-        return self._respond_to_archived(request, text % number)
+        return self._confirm_archiving(request, text % number)
 
     def _ask_about_selected(self, request, queryset):
         lines, *_others = self.get_deleted_objects(queryset, request)
@@ -80,7 +80,7 @@ class ArchivesOrganizations:
         template = "admin/orgadmin/organization/archive_selected.html"
         return TemplateResponse(request, template, context)
 
-    def _respond_to_archived(self, request, text):
+    def _confirm_archiving(self, request, text):
         """Redirect to the list with the message `text`.
 
         For superusers, the message links to the archived organizations.

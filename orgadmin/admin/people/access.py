@@ -15,7 +15,7 @@ from orgadmin.models import Membership
 from orgadmin.models.validators import is_primary_key
 from orgadmin.people.company_accounts import (
     list_company_accounts,
-    list_refused_people,
+    list_refused_accounts,
     move_link,
     remove_company_account,
 )
@@ -46,7 +46,7 @@ class AccessPage:
             "access",
             _("Access"),
             accounts=accounts,
-            refused=list_refused_people(user) if accounts else [],
+            refused=list_refused_accounts(user) if accounts else [],
             factors=factors[:ROWS_SHOWN],
             sessions=list_sessions(user, request.session.session_key),
             groups=groups[:ROWS_SHOWN],
@@ -65,13 +65,13 @@ class CompanyAccountPage:
         company account with the same address was refused because of the link, the link
         can be moved to that company account.
         """
-        pk = request.POST.get("account", "")
-        if is_primary_key(pk):
+        link_pk = request.POST.get("account", "")
+        if is_primary_key(link_pk):
             subject = request.POST.get("subject", "")
-            refused = find_refused_person(user, pk, subject)
+            refused = find_refused_account(user, link_pk, subject)
             if refused is not None and not is_confirmed(request):
                 return self._ask_to_move(request, user, refused)
-            return self._change_company_account(request, user, int(pk), subject)
+            return self._change_company_account(request, user, int(link_pk), subject)
         title = _("Company account of “%s”") % user.label
         accounts = list_company_accounts(user)
         return self.render_page(
@@ -80,7 +80,7 @@ class CompanyAccountPage:
             "company",
             title,
             accounts=accounts,
-            refused=list_refused_people(user) if accounts else [],
+            refused=list_refused_accounts(user) if accounts else [],
         )
 
     def _ask_to_move(self, request, user, refused):
@@ -130,16 +130,18 @@ class CompanyAccountPage:
         return self.redirect_with_message(request, text % user.label)
 
 
-def find_refused_person(user, pk, subject):
-    """Return the refused company account to which the form asks to move a link.
+def find_refused_account(user, link_pk, subject_hash):
+    """Return the refused company account to which a link is to be moved.
 
-    Returns None unless the page offers to move the link there.
+    `link_pk` is the ID of the user's current link, as the form has sent it.
+    `subject_hash` says which company account is to replace it. Returns None if the page
+    does not offer this.
     """
-    if not subject:
+    if not subject_hash:
         return None
-    for person in list_refused_people(user):
-        if str(person.link.pk) == pk and person.subject == subject:
-            return person
+    for account in list_refused_accounts(user):
+        if str(account.link.pk) == link_pk and account.subject == subject_hash:
+            return account
     return None
 
 

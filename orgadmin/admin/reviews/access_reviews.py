@@ -158,7 +158,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         """
         if not self.has_add_permission(request):
             raise PermissionDenied
-        covered = find_covered(request)
+        covered = read_covered(request)
         returned = get_returned_form(request)
         overlapping = list(find_overlapping(covered.organizations)[:OVERLAPPING_SHOWN])
         form = StartReviewForm(request.POST or returned, overlapping=overlapping)
@@ -249,7 +249,10 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         if remind_now(review):
             text = _("Everyone who has not answered gets an email.")
             return self.redirect_with_message(request, text)
-        text = _("They were already asked today. You can remind them again tomorrow.")
+        text = _(
+            "No reminder was sent, because everyone was already reminded today, or"
+            " because other emails of this review are being sent. Try again tomorrow."
+        )
         return self.redirect_with_message(request, text, messages.WARNING)
 
     def other_access_view(self, request, review):
@@ -392,16 +395,17 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
         return permission != "delete" and super().is_permitted(request, permission)
 
 
-def find_covered(request):
-    """Return the organizations that a new review will cover, from the URL parameters.
+def read_covered(request):
+    """Return what a new review will cover, according to the parameters of the URL.
 
+    That is one organization, a filtered list, or, without parameters, all of them.
     Raises `Http404` if the organization in the URL does not exist.
     """
     key = request.GET.get("organization", "")
     if key:
-        organizations = Organization.objects.unarchived().filter(
-            pk=int(key) if is_primary_key(key) else None
-        )
+        if not is_primary_key(key):
+            raise Http404
+        organizations = Organization.objects.unarchived().filter(pk=int(key))
         organization = organizations.first()
         if organization is None:
             raise Http404

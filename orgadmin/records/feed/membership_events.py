@@ -84,13 +84,19 @@ def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
 
 
 def select_events(scope: Scope, before: int, size: int) -> MembershipEventQuerySet:
+    """Return the events that the person can see, newest first.
+
+    The caller takes the first `size`. Organization admins see every event. For people
+    who manage all members, events of imports and bulk changes are left out, because
+    each import and each bulk change has an entry of its own.
+    """
     events = MembershipEvent.objects.order_by("-pk")
     if before:
         events = events.filter(pk__lt=before)
     if not scope.gate.permits_everywhere("manage_members"):
         return events.filter(organization_key__in=scope.managed_pks)
-    # Imports and bulk changes have entries of their own. The index only contains the
-    # keys of all other events.
+    # The database finds the keys in a partial index, which leaves out the same sources.
+    # The subquery has a limit, so that the database reads only so many keys.
     by_hand = events
     for source in SOURCES_OF_MANY:
         by_hand = by_hand.exclude(source=source)

@@ -117,8 +117,8 @@ def fold_word(text: str) -> str:
     return re.sub(r"[\W_]", "", normalize(text))
 
 
-def find_roles() -> dict[str, Role]:
-    """Return {folded word: role}."""
+def map_role_words() -> dict[str, Role]:
+    """Return {folded word: role} for the keys of roles and the words in ROLE_WORDS."""
     roles = {role.key: role for role in ROLES}
     for key, words in ROLE_WORDS.items():
         for word in words:
@@ -126,7 +126,7 @@ def find_roles() -> dict[str, Role]:
     return roles
 
 
-def find_titles() -> dict[str, str]:
+def map_titles() -> dict[str, str]:
     """Return {folded title: what the column contains}."""
     titles = {fold_word(name): name for name in COLUMNS if name != "id"}
     for name, known in TITLES.items():
@@ -135,8 +135,8 @@ def find_titles() -> dict[str, str]:
     return titles
 
 
-KNOWN_ROLES = find_roles()
-KNOWN_TITLES = find_titles()
+KNOWN_ROLES = map_role_words()
+KNOWN_TITLES = map_titles()
 KNOWN_SECOND_TITLES = {
     fold_word(title): name for name, titles in SECOND_TITLES.items() for title in titles
 }

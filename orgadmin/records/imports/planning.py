@@ -244,9 +244,11 @@ class RowPlanner:
         organization._history_user = self.actor  # type: ignore[attr-defined]
 
     def remember_created(self, organizations: Iterable[Organization]) -> None:
-        """Record organizations that were created, so that no later row matches them.
+        """Record organizations that this import has created.
 
-        In a dry run, they may have no ID. Then only their references are recorded.
+        Later rows cannot match them. In a dry run, they may have no ID. Then references
+        that are numbers are recorded, because later rows must not have the same number
+        with other zeros at the beginning.
         """
         for organization in organizations:
             if organization.pk is not None:
