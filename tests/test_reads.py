@@ -16,7 +16,14 @@ APP = Path(settings.BASE_DIR, "orgadmin")
 # Django's names for the relation, from either side, and the model.
 RELATIONS = {"groups", "user_set", "memberships"}
 TABLE = "orgadmin_user_groups"
-DECIDED = ("current()", "groups_of(", "users_in(", "ended", "is_current(")
+DECIDED = (
+    "current()",
+    "groups_of(",
+    "users_in(",
+    "ended",
+    "expired",
+    "is_current(",
+)
 
 # Attributes with these names that are not relations: what a provider says.
 NOT_OF_USERS = {

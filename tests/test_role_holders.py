@@ -235,7 +235,7 @@ class DoctorTests(TestCase):
     def test_finds_and_repairs_a_wrong_end(self):
         with connection.cursor() as cursor:
             cursor.execute("UPDATE orgadmin_organization SET admins_end_at = NULL")
-        self.assertIn("last admin leaves", self.run_doctor())
+        self.assertIn("wrong end of the last admin's access", self.run_doctor())
         self.run_doctor(fix=True)
         self.assertEqual(Organization.objects.get().admins_end_at, SOON)
 

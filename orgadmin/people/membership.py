@@ -562,7 +562,7 @@ def _read_roles(
 ) -> list[OrganizationRole]:
     """Return the user's roles of one kind in organizations, at most `limit`."""
     # Both conditions are in one filter() call, so that they apply to the same
-    # membership.
+    # membership: it belongs to the user, and has not ended.
     path = f"{role.key}__memberships__"
     found = organizations.filter(is_current(path), **{f"{path}user": user})
     rows = found.annotate(role_ends_at=F(f"{path}ends_at"))[:limit]

@@ -33,6 +33,7 @@ def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
     An end is misplaced if the group of the membership does not belong to an
     organization. This cannot be repaired.
     """
+    # These have ended.
     overdue = Membership.objects.filter(ends_at__lte=Now() - OVERDUE_AFTER).count()
     # With DEBUG, there is no worker.
     if overdue and is_queued():
@@ -43,7 +44,7 @@ def examine_ends(*, fix: bool = False) -> Iterator[Issue]:
         yield Issue(ENDED_MEMBERSHIP, text)
         if fix:
             remove_ended_memberships()
-    # These include ends in the future.
+    # Some have ended, and others will end.
     others = Membership.objects.exclude(ends_at=None).filter(
         group__in=exclude_role_groups(Group.objects.order_by())
     )
