@@ -28,8 +28,8 @@ keepalive = 0
 # worker that stops gives its running requests `graceful_timeout` to finish.
 timeout = 60
 graceful_timeout = 30
-# Workers report that they are alive through files. These files are in memory, so workers
-# never wait for a disk.
+# Workers report that they are alive through files. These files are in memory, so the
+# workers never wait for a disk.
 worker_tmp_dir = "/dev/shm"
 # The control socket would be in the home folder, which the service does not have.
 control_socket_disable = True

@@ -93,8 +93,9 @@ def plan_group_names(
     wanted = []
     for organization in organizations:
         wanted += [NameSeries.of(organization.name, role) for role in ROLES]
-    names = iter(find_free_names(wanted, using=using, taken=taken))
-    return [[next(names) for _role in ROLES] for _organization in organizations]
+    names = find_free_names(wanted, using=using, taken=taken)
+    size = len(ROLES)
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def find_free_names(

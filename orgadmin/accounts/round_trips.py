@@ -102,11 +102,10 @@ def find_page_after_trip(request: HttpRequest, key: str) -> str:
 
 def copy_trips(session: SessionBase) -> dict[str, dict[str, Any]]:
     """Return the trips without the provider's URLs, to store them in a new session."""
-    trips = session.get(SESSION_KEY, {})
-    return {
-        key: {name: trip[name] for name in ("next", "answer") if name in trip}
-        for key, trip in trips.items()
-    }
+    copies = {}
+    for key, trip in session.get(SESSION_KEY, {}).items():
+        copies[key] = {name: trip[name] for name in ("next", "answer") if name in trip}
+    return copies
 
 
 def restore_trips(trips: dict[str, dict[str, Any]], session: SessionBase) -> None:

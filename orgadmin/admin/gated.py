@@ -194,11 +194,12 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return gate.permits(permission, self.get_organization_id(row))
 
     def find_hidden_columns(self, request, rows):
-        return {
-            name
-            for name, permission in self.column_permissions.items()
-            if not any(self._knows(request, permission, row) for row in rows)
-        }
+        hidden = set()
+        for name, permission in self.column_permissions.items():
+            known = [row for row in rows if self._knows(request, permission, row)]
+            if not known:
+                hidden.add(name)
+        return hidden
 
     def prepare_rows(self, request, rows):
         """Load the permissions on the organizations of the rows, if they are needed."""
@@ -223,12 +224,11 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return required
 
     def find_selectable(self, request, rows):
-        required = self._list_permissions_of_actions(request)
-        return {
-            row.pk
-            for row in rows
-            if any(self._knows(request, permission, row) for permission in required)
-        }
+        selectable = set()
+        for permission in self._list_permissions_of_actions(request):
+            known = [row for row in rows if self._knows(request, permission, row)]
+            selectable.update(row.pk for row in known)
+        return selectable
 
     # Pages that are closed to some people who can view the object
 

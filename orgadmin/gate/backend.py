@@ -43,8 +43,9 @@ class RuleBackend(ObjectPermissionBackend):
             return set()
         found = Organization.objects.find_sources([user_obj], [obj.pk])
         sources = found[user_obj.pk, obj.pk]
-        return {
-            codename(permission)
-            for permission in get_effective_permissions(sources)
-            if any(source.kind is SourceKind.GROUP for source in sources[permission])
-        }
+        from_groups = set()
+        for permission in get_effective_permissions(sources):
+            kinds = {source.kind for source in sources[permission]}
+            if SourceKind.GROUP in kinds:
+                from_groups.add(codename(permission))
+        return from_groups

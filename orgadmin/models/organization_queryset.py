@@ -186,11 +186,14 @@ class OrganizationQuerySet(RuleQuerySet):
         if not written & sources:
             return
         rows = self.model._base_manager.using(self.db).filter(pk__in=pks)
-        texts = [[*(field.compute(row) for field in computed), row.pk] for row in rows]
+        parameters = []
+        for row in rows:
+            texts = [field.compute(row) for field in computed]
+            parameters.append([*texts, row.pk])
         columns = ", ".join(f"{field.column} = %s" for field in computed)
         statement = f"UPDATE orgadmin_organization SET {columns} WHERE id = %s"
         with connections[self.db].cursor() as cursor:
-            cursor.executemany(statement, texts)
+            cursor.executemany(statement, parameters)
 
     def count_active_admins(self, pks: Collection[int]) -> None:
         """Recompute `active_admins` and `admins_end_at` of locked organizations.

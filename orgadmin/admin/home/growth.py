@@ -79,14 +79,14 @@ def find_growth(request: HttpRequest) -> Growth | None:
     labels = {"organizations": _("Organizations")}
     if admin.site._registry[User].has_view_permission(request):
         labels["people"] = _("People")
-    charts = [
-        make_chart(name, label, [getattr(count, name) for count in counts])
-        for name, label in labels.items()
-    ]
-    months = [
-        Month(count.month, [getattr(count, name) for name in labels])
-        for count in counts
-    ]
+    charts = []
+    for name, label in labels.items():
+        values = [getattr(count, name) for count in counts]
+        charts.append(make_chart(name, label, values))
+    months = []
+    for count in counts:
+        values = [getattr(count, name) for name in labels]
+        months.append(Month(count.month, values))
     return Growth(charts, months)
 
 

@@ -322,15 +322,16 @@ class LongChangeList(ChangeList):
 
     def _ignore_unknown_parameters(self, request):
         """Remove parameters that no filter declares. Links then do not have them."""
-        unknown = [
-            name
-            for name, values in self.filter_params.items()
-            if name not in IGNORED_PARAMS
-            and not all(
+        unknown = []
+        for name, values in self.filter_params.items():
+            if name in IGNORED_PARAMS:
+                continue
+            allowed = [
                 self.model_admin.lookup_allowed(name, value, request)
                 for value in values
-            )
-        ]
+            ]
+            if not all(allowed):
+                unknown.append(name)
         self._ignore(unknown)
 
     def _ignore(self, names):
