@@ -196,8 +196,7 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def find_hidden_columns(self, request, rows):
         hidden = set()
         for name, permission in self.column_permissions.items():
-            known = [row for row in rows if self._knows(request, permission, row)]
-            if not known:
+            if not any(self._knows(request, permission, row) for row in rows):
                 hidden.add(name)
         return hidden
 

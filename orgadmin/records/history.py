@@ -488,10 +488,11 @@ def hide_people_of_several(
     gate: Gate,
     members: Mapping[tuple[int, int], User] | None = None,
 ) -> None:
-    """Do what `hide_people()` does, in entries about several organizations.
+    """Replace the authors of entries about several organizations.
 
-    If they are already known, `members` are the members of the organizations whose
-    people the user manages, as `find_named_members()` returns them.
+    The rules are those of `hide_people()`. `members` are the members of the
+    organizations whose people the user manages, as `find_named_members()` returns them.
+    Without `members`, this function loads them.
 
     Runs up to two queries, if the gate knows the permissions on the organizations.
     """

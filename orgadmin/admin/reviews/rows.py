@@ -186,10 +186,10 @@ def find_last_admin(user: User, admins: Collection[int]) -> int | None:
 
 
 def name_adder(item: ReviewItem, visible_keys: Collection[int | None] | None) -> str:
-    """Return the name of the person who added the person of an item.
+    """Return who gave the person of an item their access.
 
-    `visible_keys` are the IDs of the people whose names the reader can see, or None for
-    all of them.
+    The answer is "Platform staff" if the reader cannot see the name. `visible_keys` are
+    the IDs of the people whose names the reader can see, or None for all of them.
     """
     if is_hidden(item.added_by_key, visible_keys):
         return _("Platform staff")
@@ -199,7 +199,11 @@ def name_adder(item: ReviewItem, visible_keys: Collection[int | None] | None) ->
 def name_decider(
     decision: Decided | None, visible_keys: Collection[int | None] | None
 ) -> str:
-    """Return the name of the person who made a decision. See `name_adder()`."""
+    """Return who made a decision, or "" if nobody has made one.
+
+    The answer is "Platform staff" if the reader cannot see the name. `visible_keys` are
+    the IDs of the people whose names the reader can see, or None for all of them.
+    """
     if decision is None:
         return ""
     if is_hidden(decision.actor_key, visible_keys):

@@ -177,9 +177,9 @@ def choose_one_byte(sample: bytes) -> str | None:
     """Return the encoding in which a text is most readable.
 
     Returns None if it is not readable in any of them. charset-normalizer excludes
-    encodings in which the text does not look like a language. But names and streets are
-    too little text for it to choose among the others. They are compared by the number
-    of common characters.
+    encodings in which the text does not look like a language. A list of names and
+    streets is too short for charset-normalizer to choose among the other encodings. So
+    the encoding in which the most characters are common ones is chosen.
     """
     found = from_bytes(sample, cp_isolation=list(ONE_BYTE))
     plausible = [match.encoding for match in found]
