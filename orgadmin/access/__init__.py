@@ -1,4 +1,4 @@
-"""The access rule, the role table, the groups, and the membership log.
+"""The access rule, the role table, the groups, the logs, and the replica.
 
 Every other package of the app may import this one. It imports none of them.
 """

@@ -1,4 +1,8 @@
-"""The base class of the logs: rows can be added, but never changed or deleted."""
+"""The base class of the logs. Code can add rows, but not change or delete them.
+
+Database triggers enforce this for SQL, with a few exceptions, such as the replacement
+of names when a person is erased.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ class AppendOnlyQuerySet(models.QuerySet):
 
 
 class AppendOnly(models.Model):
-    """A row that cannot be changed or deleted once it was added.
+    """A row that the ORM refuses to change or delete once it was added.
 
     Subclasses must use an `AppendOnlyQuerySet` as their manager, and name this manager
     in `Meta.base_manager_name`.

@@ -1,8 +1,9 @@
 """The audit log: sign-ins, credentials, permissions, and other security events.
 
-Rows are only ever added. Each row is sealed after its transaction has committed: it
-gets the next position, and a hash of its content and the previous hash. A row that is
-changed or removed later breaks the chain, and `manage.py doctor` reports it.
+Each row is sealed after its transaction has committed: it gets the next position, and a
+hash of its content and the previous hash. After that, only the names and addresses in a
+row can change, when a person is erased. Any other change breaks the chain, and so does
+the removal of a row that is not the last one. `manage.py doctor` reports this.
 
 Sealing is a separate step because only one process at a time can extend the chain. If
 rows were sealed when they are written, every transaction with a security event would
@@ -143,13 +144,13 @@ ACCOUNT_EVENTS = frozenset(SecurityEvent) - {
 
 # Called with each event, in the transaction that seals it. What a listener writes is
 # therefore neither lost nor written twice. If a listener fails, the error is logged,
-# and the request continues.
+# and the event is sealed nevertheless. Listeners that run queries must use a savepoint.
 listeners: list[Callable[[AuditEvent], None]] = []
 
 
 class AuditEventQuerySet(AppendOnlyQuerySet):
     def about(self, user: User) -> AuditEventQuerySet:
-        """Return the events about a user's account, newest first."""
+        """Return the ACCOUNT_EVENTS about a user, newest first."""
         events = self.filter(user_key=user.pk, event__in=sorted(ACCOUNT_EVENTS))
         return events.order_by("-pk")
 
@@ -164,10 +165,10 @@ def record(
 ) -> None:
     """Add an event to the audit log, in the current transaction.
 
-    `user` is the person that the event is about. It is None if the account does not
-    exist, for example after a failed sign-in. What was typed is never recorded, because
-    people sometimes type their password as their name. `actor` is None for a command,
-    or if it is not known who acted.
+    `user` is the person that the event is about. It is None if the event is not about a
+    person, and if someone tried to sign in with a name that does not exist. Never
+    record what was typed, because people sometimes type their password as their name.
+    `actor` is None for a command, or if it is not known who acted.
 
     `details` are plain values without personal data, such as keys and field names.
     `personal` are values that are erased together with the person, such as email
@@ -222,9 +223,9 @@ def record_all(
 def publish() -> int:
     """Seal all unsealed events, write them to the request log, and return their number.
 
-    The line about an event is written after its seal has been committed, and never
-    twice. If this process is killed in between, the request log has no line about the
-    event, but the audit log has the event.
+    The line about an event is written after its seal has been committed. If this
+    process is killed in between, the request log has no line about the event, but the
+    audit log has the event.
     """
     total = 0
     # Checked without the lock: if another process has sealed the events in the
@@ -260,7 +261,7 @@ def find_unsealed(older_than: datetime.timedelta | None = None) -> models.QueryS
 
 
 def find_last() -> AuditEvent | None:
-    """Return the last event of the chain."""
+    """Return the last event of the chain, or None if no event has been sealed."""
     AuditEvent = apps.get_model("orgadmin", "AuditEvent")
     sealed = AuditEvent.objects.filter(position__isnull=False)
     return sealed.order_by("position").last()
@@ -270,7 +271,7 @@ def find_last() -> AuditEvent | None:
 def seal() -> list[AuditEvent]:
     """Give up to BATCH unsealed events their position and hash, and return them.
 
-    Passes the events to the listeners. Runs four queries, plus the queries of the
+    Passes the events to the listeners. Runs up to four queries, plus the queries of the
     listeners.
     """
     lock_until_commit(SEAL_LOCK)
@@ -339,11 +340,11 @@ class ChainProblem:
 
 
 def verify() -> Iterator[ChainProblem]:
-    """Yield the places where an event was removed, inserted or changed.
+    """Yield the places where a sealed event was removed, inserted or changed.
 
     Reads the whole log, with one query per BATCH events. This does not detect events
     that were removed from the end. To detect these, compare the last hash with a copy
-    of the request log.
+    of the request log. The names and addresses in events are not checked.
     """
     expected_position = 1
     previous_hash = ""

@@ -1,4 +1,4 @@
-"""How pages name the author of a change that an import or a command made."""
+"""How pages name the author of a change, if an import or a command made it."""
 
 from django.utils.translation import gettext as _, pgettext
 
@@ -9,7 +9,7 @@ def describe_author(means: str, name: str) -> str:
     """Return the author of a change, such as "Import by Mary" or "Command assign".
 
     `means` is a value of `current_means`. `name` is the name of the person who ran the
-    import or command, or "".
+    import or command, or "". For other means, such as a bulk change, returns `name`.
     """
     if means == IMPORT and not name:
         return pgettext("noun", "Import")

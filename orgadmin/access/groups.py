@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orgadmin.models import Organization
 
 CHUNK = 10_000  # names in one query, below SQLite's limit of 32,766 parameters
-RENAME_ATTEMPTS = 100  # how often a rename may lose a name to another transaction
+RENAME_ATTEMPTS = 100  # how often a rename is tried if others take the chosen names
 
 # If all low numbers are taken, numbers are picked at random from these ranges. Two
 # transactions then rarely pick the same name, so neither has to wait for the other.
@@ -104,10 +104,10 @@ def find_free_names(
     """Return a free group name from each series, in the same order, without duplicates.
 
     `taken` are names that must not be used. All names that turn out to be taken, and
-    the returned names, are added to this set. Usually runs up to three queries per
-    CHUNK names, however many names are taken. Runs more only if all the random numbers
-    that it picks are taken. Another transaction may take a name before it is used, so
-    the caller must be prepared to call this again.
+    the returned names, are added to this set. Tries up to 100 names in each series, and
+    then random numbers. Looks names up with one query per CHUNK. Another transaction
+    may take a name before it is used, so the caller must be prepared to call this
+    again.
     """
     names: list[str | None] = [None] * len(wanted)
     if taken is None:
@@ -132,10 +132,12 @@ def find_free_names(
 
 
 def choose_numbers(start: int, count: int, is_bulk: bool) -> Sequence[int]:
-    """Return the numbers to try next, not below `start`, to find `count` free names.
+    """Return the numbers to try next, to find `count` free names.
 
-    When many organizations are created together, few of them share a name. The first
-    attempt of a bulk creation therefore tries only twice as many numbers as are needed.
+    `start` is the number after the last one that was tried. From FIRST_RANDOM_NUMBER
+    on, the numbers are random. When many organizations are created together, few of
+    them share a name. The first attempt of a bulk creation therefore tries only twice
+    as many numbers as are needed.
     """
     if start >= FIRST_RANDOM_NUMBER:
         numbers = []
@@ -222,8 +224,9 @@ def rename_groups(
 ) -> None:
     """Rename an organization's groups after its name was changed from `old_name`.
 
-    Renames only groups that still have a generated name. Runs up to six queries, or
-    none if the part of the name that is used in group names has not changed.
+    Renames only groups that still have a generated name. Runs four or five queries, and
+    more if other transactions take the new names. Runs none if the part of the name
+    that is used in group names has not changed.
     """
     if group_base(old_name) == group_base(organization.name):
         return
@@ -241,8 +244,8 @@ def give_generated_names(
 ) -> None:
     """Give some of the organization's groups a generated name.
 
-    `groups` is {role: group ID}. Raises `IntegrityError` if other transactions take
-    every name that is tried.
+    `groups` is {role: group ID}. Raises `IntegrityError` if other transactions take the
+    chosen names RENAME_ATTEMPTS times in a row.
     """
     wanted = [NameSeries.of(organization.name, role) for role in groups]
     for attempt in range(1, RENAME_ATTEMPTS + 1):
@@ -269,8 +272,9 @@ def grant_permissions(
 ) -> None:
     """Grant the permissions of the role table to the groups of organizations.
 
-    `followed_by` are statements to send in the same round trip. Raises `RuntimeError`
-    if the permissions do not exist because migrations have not been run.
+    `followed_by` are statements that are executed afterwards; on PostgreSQL, in the
+    same round trip. Raises `RuntimeError` if the permissions do not exist because
+    migrations have not been run.
     """
     permission_ids = get_permission_ids(using)
     rows = []

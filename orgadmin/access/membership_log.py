@@ -1,8 +1,10 @@
 """The membership log: who joined and left which organization, when, and by whom.
 
-Rows are only ever added. `orgadmin.people.membership` writes them together with the
-memberships. For changes through Django's own managers, such as `user.groups.add()`, a
-signal handler writes them. `manage.py doctor` finds missing rows, and can add them.
+Rows are added in the transaction that changes a membership or an invitation, mostly by
+`orgadmin.people.membership`. For changes through Django's own managers, such as
+`user.groups.add()`, a signal handler adds them. `manage.py doctor` finds missing rows
+about members, and can add them. Only names in a row can change later, when a person is
+erased.
 """
 
 from __future__ import annotations
@@ -46,11 +48,11 @@ REASON_SHOWN = 500  # characters
 
 
 class Event(models.TextChoices):
-    # The person got the role through `people/membership.py`. Since then, it has been
-    # their only role in the organization.
+    # The person got the role through `people/membership.py`, which also ended any other
+    # role that they had in the organization.
     JOINED = "joined", _("joined")
     # The person already had the role when the log began, or got it in another way, such
-    # as `user.groups.add()`. They may have the other role, too.
+    # as `user.groups.add()`. They may have another role, too.
     FOUND = "found", _("found")
     LEFT = "left", _("left")
     END_CHANGED = "end changed", _("end changed")
@@ -128,9 +130,9 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         """Return the members before `moment`: for each, the event that made them one.
 
         Leaves out people who had left by then, roles that had been replaced, and
-        memberships whose end had passed, whether or not the log says that their rows
-        were deleted. Each event has the attribute `planned_end`: when the membership
-        was to end.
+        memberships whose end had passed, even if the worker had not deleted their rows
+        yet. Each event has the attribute `planned_end`: when the membership was to end,
+        or None if it had no end. A person with two roles has two events.
 
         `moment` is an aware datetime; None means now. A membership that is older than
         the log is treated as starting when the log began.
@@ -142,8 +144,9 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     def find_joining_events(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return the events that made people members, unless they left again.
+        """Return the events that gave people the roles that they had before `moment`.
 
+        Leaves out roles that they lost or exchanged before `moment`; None means now.
         Unlike `find_joining_events_of_members()`, this ignores planned ends. Use it for
         people who are known to be members.
         """
@@ -159,7 +162,10 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         return self.filter(until_then, ~Exists(superseded), event__in=joining)
 
     def _find_later(self, moment: datetime.datetime | None) -> models.QuerySet:
-        """Return the later events about the person and organization of an event."""
+        """Return the later events, before `moment`, about an event's person there.
+
+        The result is for a subquery, whose outer query selects the event.
+        """
         return self.model._base_manager.filter(
             Q(at__lt=moment) if moment else Q(),
             organization_key=OuterRef("organization_key"),
@@ -190,7 +196,8 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
         """Add to each event the role that it replaced, as `replaced_role`.
 
         For "joined", this is the role that the person had after their previous event in
-        the organization. It is NULL if they had none, and for all other events.
+        the organization, which may be the same role. It is NULL if they had none, and
+        for all other events.
         """
         return self.annotate(replaced_role=REPLACED_ROLE)
 
@@ -206,9 +213,8 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
 def make_source(means: str) -> str:
     """Return the `source` of a change, such as "(import)" or "(bulk change)".
 
-    `means` is a value of `current_means`. Returns "" if it is empty, because a person
-    made the change with a form. The parentheses distinguish the source from the ID of
-    an OpenID provider.
+    `means` is a value of `current_means`. Returns "" if it is empty. The parentheses
+    distinguish the source from the ID of an OpenID provider.
     """
     return f"({means})" if means else ""
 
@@ -222,7 +228,8 @@ def name_author(source: str, name: str) -> str:
     """Return who made a change, such as "Mary", "Import by Mary" or "Command assign".
 
     If the groups of an OpenID provider caused the change, returns the provider's name.
-    `name` is the name of the person who made the change, or "".
+    `name` is the name of the person who made the change, or "". Returns "" if it is not
+    known who made it.
     """
     means = read_means(source)
     if means:
@@ -239,8 +246,9 @@ def write_changes(
 ) -> None:
     """Add a row to the log for each change, and revoke outdated invitations.
 
-    `source` is the ID of the OpenID provider whose groups caused the changes, or "".
-    Runs a few queries per BATCH rows, in the caller's transaction.
+    `source` is the ID of the OpenID provider whose groups caused the changes, or "". If
+    it is "", the rows contain the means of the changes instead, as in `make_source()`.
+    Runs a few queries per BATCH rows.
     """
     written = list(changes)
     source = source or make_source(current_means.get())
@@ -251,7 +259,10 @@ def write_changes(
 
 
 def write_planned_ends(changes: Iterable[MembershipChange]) -> None:
-    """Log memberships that have expired, without an author."""
+    """Log that memberships have expired, without an author.
+
+    Does not revoke invitations.
+    """
     _write(changes, actor=None, reason=ENDED_AS_PLANNED, source="")
 
 

@@ -28,8 +28,8 @@ current_request: ContextVar[HttpRequest | None] = ContextVar(
 )
 
 # How changes are being made: IMPORT, UNDO, BULK_CHANGE, or COMMAND followed by the name
-# of a command. Empty if a person makes them with a form. Like the request, it is only
-# used in descriptions.
+# of a command. Empty for all other changes, such as those that a person makes with a
+# form. Like the request, it is only used in descriptions.
 current_means: ContextVar[str] = ContextVar("current_means", default="")
 
 IMPORT = "import"
@@ -40,7 +40,7 @@ COMMAND = "command "
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a change comes from. Both fields are empty for a command."""
+    """Where a change comes from. Both fields are empty outside of requests."""
 
     request_id: str
     network: str
@@ -66,7 +66,7 @@ def by_means_of(means: str) -> Iterator[None]:
 
 
 def run_after_response(function: Callable[[], None]) -> None:
-    """Run a function after the response has been sent. In a command, run it at once.
+    """Run a function after the response has been sent. Outside of requests, run it now.
 
     Use this for work whose duration would reveal something that the response itself
     does not reveal.
@@ -83,8 +83,8 @@ def run_after_response(function: Callable[[], None]) -> None:
 def find_address(request: HttpRequest) -> str:
     """Return the IP address of the person who sent the request.
 
-    For IPv6, returns the customer's network, such as "2001:db8::/64". An address that
-    is not an IP address, such as the path of a Unix socket, is returned unchanged.
+    For IPv6, returns the customer's network, such as "2001:db8::/64". Text that is not
+    an IP address is returned as it is, such as "" for a Unix socket.
     """
     address = _strip_port(_read_address(request))
     try:

@@ -3,8 +3,9 @@
 Changes of people's roles in organizations are in the membership log instead.
 
 Django's related managers, such as `user.user_permissions`, do not call any method of a
-model, so a signal is the only way to detect what they change. The code that uses such a
-manager sets `changed_by` on its user or group, to say who makes the change.
+model, so a signal is the only way to detect what they change. Code that uses such a
+manager must set `changed_by` on its user or group, to say who makes the change.
+Otherwise, the audit log does not name an actor.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def list_permissions(group: Group) -> list[str]:
 
 
 def name_permissions(permissions: models.QuerySet[Permission]) -> list[str]:
+    """Return the names of permissions, such as "orgadmin.view_user"."""
     return [
         f"{permission.content_type.app_label}.{permission.codename}"
         for permission in permissions.select_related("content_type")
@@ -116,7 +118,8 @@ def record_for_users(
 ) -> None:
     """Record a change of permissions for each user that the links belong to.
 
-    `instance` is the user or group whose manager made the change.
+    `instance` is the object whose manager made the change, such as the user in
+    `user.groups.add()`.
     """
     users = get_user_model()._base_manager.filter(pk__in=links.values("user"))
     record_all(

@@ -1,4 +1,4 @@
-"""Logs why a component of the site does not work, without passwords or data."""
+"""Logs why a component of the site does not work, without the site's passwords."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ _reported_at: dict[str, float] = {}
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the text of a driver's error in one line, without credentials or data."""
+    """Return the text of a driver's error in one line, without the site's credentials.
+
+    Leaves out the lines in which PostgreSQL quotes statements and rows. If no text is
+    left, returns the type of the error.
+    """
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and not line.startswith(LINES_WITH_DATA)]
     text = hide_credentials(" ".join(kept))
@@ -43,7 +47,7 @@ def hide_credentials(text: str) -> str:
 
 
 def list_secrets() -> list[str]:
-    """Return the passwords in the settings, both plain and quoted for URLs."""
+    """Return the passwords and the secret key, both plain and quoted for URLs."""
     passwords = [
         *(database.get("PASSWORD") for database in settings.DATABASES.values()),
         os.environ.get("PGPASSWORD"),

@@ -35,8 +35,8 @@ POLL = 0.005  # seconds
 # not wait for it during this time.
 NO_WAIT_FOR = 1  # seconds
 
-# After a failure, no request asks the replica during this time. Then one request tries
-# it again.
+# After the connection to the replica has failed, no request asks the replica during
+# this time. Then one request tries it again.
 PAUSE = 10  # seconds
 
 # If the replica has been behind for longer, this is reported in the log.
@@ -59,7 +59,7 @@ class Choice(StrEnum):
 
 
 class ReplicaProblem(Exception):
-    """The replica answers, but cannot be used."""
+    """The replica answers, but cannot be read now. `str()` gives the reason."""
 
 
 class WrongServer(ReplicaProblem):
@@ -77,7 +77,12 @@ class WrongServer(ReplicaProblem):
 
 @dataclass(frozen=True)
 class ServerState:
-    """The state of a server. `position` is in the write-ahead log, in bytes."""
+    """The state of a server.
+
+    `system` is the system identifier, which a standby shares with its primary.
+    `timeline` changes when a standby is promoted. `position` is the position in the
+    write-ahead log, in bytes.
+    """
 
     is_standby: bool
     system: int
@@ -155,7 +160,7 @@ def follows(replica: ServerState, primary: ServerState) -> bool:
 
 
 def has_reached(replica: ServerState, primary: ServerState) -> bool:
-    """Return whether the replica has everything that the primary had committed.
+    """Return whether the replica has everything that the primary had in its state.
 
     Access can end at a given time, by the clock of the server that is queried. The
     replica's clock must therefore not be behind the time that the primary returned.
@@ -183,7 +188,10 @@ class ReplicaWatch:
         self._behind_since: float | None = None
 
     def choose(self) -> Choice:
-        """Return which server a request should read now."""
+        """Return which server a request should read now.
+
+        Asks both servers, and waits up to LONGEST_WAIT for the replica.
+        """
         if not self._may_ask():
             return Choice.DOWN
         try:
@@ -259,7 +267,7 @@ watch = ReplicaWatch()
 
 
 def report(error: BaseException) -> None:
-    """Log that a statement failed on the replica, at most once a minute."""
+    """Log that a statement failed on the replica, as `reasons.report()` does."""
     reasons.report("replica", error)
 
 
@@ -267,7 +275,7 @@ def report(error: BaseException) -> None:
 
 
 class Reading:
-    """Marks a request that reads the replica. Once `is_over`, it reads the primary."""
+    """Marks a request that reads the replica. With `is_over`, it reads the primary."""
 
     def __init__(self) -> None:
         self.is_over = False

@@ -51,7 +51,7 @@ ASK_AGAIN_AFTER = 1  # seconds
 
 
 class ReplicaMiddleware:
-    """Allows the views of PAGES to read the replica.
+    """Allows the views of PAGES, and the downloads they return, to read the replica.
 
     This must be the last middleware, so that what the others read, such as the session
     and the person, comes from the primary.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 BASE_LENGTH = 50  # characters of an organization's name that are used in group names
 
-# save() uses the first free number below this one. If all of them are taken, it uses
-# any free number from here on.
+# save() uses the first free number below this one. If all of them are taken, it picks a
+# larger number at random.
 FIRST_RANDOM_NUMBER = 100
 
 
@@ -67,8 +67,8 @@ ROLES = (
 ADMIN = ROLES[0]
 ROLES_BY_KEY = {role.key: role for role in ROLES}
 
-# {permission on an organization: what it allows people to do}. Roles never include
-# "add" or "delete": only platform staff have these.
+# {permission on an organization: what it allows people to do}. No role includes "add"
+# or "delete".
 PERMISSIONS = {
     "view": _("view it"),
     "change": _("edit it"),

@@ -1,7 +1,8 @@
 """The access rule: who has which permission on which organization.
 
-The rule is written only here. Every page, check and command asks `permitted()` or
-`permissions_on()`, which are methods of `Organization.objects`.
+The rule is written only here. Lists, pages and permission checks ask it through methods
+of `Organization.objects`, such as `permitted()` and `permissions_on()`. The commands
+that have the option `--as` obey it if this option names a person.
 
 Permissions are named by short keys, such as "change"; `roles.PERMISSIONS` lists them. A
 user has a permission on an organization for one of three reasons:
@@ -13,7 +14,8 @@ user has a permission on an organization for one of three reasons:
 A permission counts only together with "view". Inactive users have no permissions. A
 membership that has ended gives no permissions, even if its row still exists. Nobody has
 permissions on an archived organization, not even superusers: it behaves as if it did
-not exist.
+not exist. Superusers can open it on the pages of archived organizations, which do not
+ask the rule.
 """
 
 from __future__ import annotations
@@ -185,7 +187,7 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         return self.filter(archived_at__isnull=False)
 
     def permitted(self, user: Visitor, permission: str = "view") -> Self:
-        """Return the organizations on which the user has a permission."""
+        """Return the organizations on which the user has a permission that counts."""
         # Anonymous visitors are never active.
         if not user.is_active:
             return self.none()
@@ -202,7 +204,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     def permissions_on(self, user: Visitor, pk: int) -> frozenset[str]:
         """Return the permissions that the user has on one organization.
 
-        Runs one query. For staff, Django runs more queries to load their permissions.
+        Runs up to one query. For staff, Django runs more queries to load their
+        permissions.
         """
         return self.permissions_on_each(user, [pk])[pk]
 
@@ -211,7 +214,8 @@ class RuleQuerySet(models.QuerySet["Organization"]):
     ) -> dict[int, frozenset[str]]:
         """Return {organization ID: the permissions that the user has on it}.
 
-        Runs one query. For staff, Django runs more queries to load their permissions.
+        Runs up to one query. For staff, Django runs more queries to load their
+        permissions.
         """
         if not user.is_active:
             return dict.fromkeys(pks, frozenset())
@@ -230,9 +234,11 @@ class RuleQuerySet(models.QuerySet["Organization"]):
         """Return {(user ID, organization ID): {permission: [PermissionSource]}}.
 
         Does not decide whether a permission counts: inactive users are treated as
-        active, and other permissions are returned even without "view". Runs one query,
-        even for superusers, because archived organizations have no sources. For staff,
-        Django runs more queries to load their permissions.
+        active, and other permissions are returned even without "view". Django gives
+        inactive staff no model-level permissions, so pass an active copy of them.
+
+        Runs one query, even for superusers, because archived organizations have no
+        sources. For staff, Django runs more queries to load their permissions.
         """
         sources_by_pks: dict[tuple[int, int], Sources] = {}
         if not users or not pks:
@@ -332,7 +338,10 @@ def get_effective_permissions(sources: Sources) -> frozenset[str]:
 
 
 def find_sources_everywhere(user: Visitor) -> Sources:
-    """Return the permissions that the user has on all organizations, and why."""
+    """Return the permissions that the user has on all organizations, and why.
+
+    Includes permissions that do not count, because "view" is missing.
+    """
     sources = {}
     for permission in PERMISSIONS:
         source = find_source_everywhere(user, permission)

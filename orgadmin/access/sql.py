@@ -43,7 +43,7 @@ def write_constant(value: int | str) -> RawSQL:
 
 
 def read_clock(using: str = "default") -> datetime:
-    """Return the time of the database's clock."""
+    """Return the time of the database's clock. Runs one query."""
     connection = connections[using]
     sql = f"SELECT {CLOCKS[connection.vendor]}"
     with connection.cursor() as cursor:
@@ -55,7 +55,10 @@ def read_clock(using: str = "default") -> datetime:
 
 
 def read_time(value: datetime | str | None) -> datetime | None:
-    """Convert a time that raw SQL has returned. SQLite returns text in UTC."""
+    """Return a time from raw SQL as an aware datetime, and None as None.
+
+    SQLite returns times as text in UTC.
+    """
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     if time is not None and timezone.is_naive(time):
         return time.replace(tzinfo=UTC)

@@ -123,7 +123,7 @@ class StepUpMiddleware(MiddlewareMixin):
 
 
 def must_have_second_factor(user: User) -> bool:
-    return settings.SECOND_FACTOR == "staff" and user.is_platform_staff
+    return settings.SECOND_FACTOR == "staff" and user.is_staff_or_superuser
 
 
 class SetUpLinkMiddleware(MiddlewareMixin):

@@ -55,7 +55,7 @@ MAX_ORGANIZATIONS = 100
 
 def find_minimum_length(user: User | None) -> int:
     """Return how many characters a new password of the user must have."""
-    if user is not None and user.is_platform_staff:
+    if user is not None and user.is_staff_or_superuser:
         return STAFF_LENGTH
     return MEMBER_LENGTH
 

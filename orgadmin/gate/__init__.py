@@ -1,1 +1,1 @@
-"""The access rule's answers for one request, and explanations of them."""
+"""The access rule's answers for one request, and the reasons for them."""

@@ -54,7 +54,7 @@ class Gate:
     def permissions_on(self, pk: int) -> frozenset[str]:
         """Return the user's permissions on one organization.
 
-        Asks the rule only once per organization.
+        Asks the rule only once per organization, and then remembers the answer.
         """
         if pk not in self._permissions:
             self._permissions[pk] = Organization.objects.permissions_on(self.user, pk)
@@ -69,7 +69,8 @@ class Gate:
     def find_sources(self, pks: Collection[int]) -> dict[int, Sources]:
         """Return {organization ID: {permission: its sources}}.
 
-        Also remembers the permissions. Runs one query.
+        Also remembers the permissions. For inactive people and visitors, there are no
+        sources. Otherwise, this runs one query; for staff, Django may run more.
         """
         if not isinstance(self.user, User) or not self.user.is_active:
             return {pk: {} for pk in pks}
@@ -81,6 +82,7 @@ class Gate:
 
     @cached_property
     def permissions_everywhere(self) -> frozenset[str]:
+        """The permissions that the user has on all unarchived organizations."""
         return Organization.objects.permissions_everywhere(self.user)
 
     def has_any(self, permission: str) -> bool:
@@ -135,8 +137,8 @@ def holds_more_than(user: User, other: User) -> bool:
     """Return whether a user has a permission that the other user does not have.
 
     `user` is treated as active even if they are not, because the account can be
-    activated. If this returns True, the other user must not edit this user: for
-    example, they could deactivate someone who has more permissions than they have.
+    activated. If this returns True, the other user must not edit `user`. Otherwise, the
+    other user could deactivate someone with more permissions, for example.
     """
     if other.is_superuser:
         return False
@@ -157,7 +159,11 @@ def holds_more_than(user: User, other: User) -> bool:
 
 
 def as_active(user: User) -> User:
-    """Return a copy of the user that is active and has no cached permissions."""
+    """Return an active user with the same ID and flags, without cached permissions.
+
+    The result is only for permission checks. It lacks all other fields, so it must not
+    be saved.
+    """
     return User(
         pk=user.pk,
         is_active=True,

@@ -1,8 +1,8 @@
 """The authentication backend that makes `user.has_perm()` follow the access rule.
 
-This site asks the rule directly. The backend is for other code that calls
-`user.has_perm()` with an organization. django-guardian's own backend would also count
-memberships that have ended.
+This site's own code asks the rule directly. The backend is for other code that calls
+`user.has_perm()` with an organization. django-guardian's own backend would, for
+example, also count memberships that have ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class RuleBackend(ObjectPermissionBackend):
-    """Asks the rule about organizations, and django-guardian about other objects."""
+    """Asks the rule about organizations, and django-guardian about other objects.
+
+    Returns Django's names, such as "view_organization".
+    """
 
     def has_perm(self, user_obj: Visitor, perm: str, obj: Any = None) -> bool:
         if not isinstance(obj, Organization):

@@ -1,4 +1,4 @@
-"""Explains in words why someone may or may not do something."""
+"""Explains in words why someone has a permission on an organization, or does not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def explain(
 ) -> Explanation:
     """Explain why a user has, or does not have, a permission on an organization.
 
-    The answer and the reasons come from the access rule.
+    Also lists reasons that do not count, for example because the account is inactive,
+    and says why they do not count.
     """
     may = permission in Organization.objects.permissions_on(user, organization.pk)
     reasons = find_reasons([user], [organization])[user.pk, organization.pk]
@@ -69,9 +70,9 @@ def explain(
 
 
 def find_last_end(user: User, organization: Organization) -> datetime | None:
-    """Return when the user's role in an organization expired.
+    """Return when the user's last role in an organization expired.
 
-    Returns None if the user has a role there, or if it did not end by its date.
+    Returns None if the user has a role there, never had one, or lost it in another way.
     """
     # Includes memberships that have ended.
     roles = Membership.objects.filter(user=user, group__in=organization.group_ids)
@@ -116,9 +117,10 @@ def find_reasons(
 ) -> dict[tuple[int, int], Reasons]:
     """Return {(user ID, organization ID): {permission: [reason]}}.
 
-    Inactive users are treated as active. With `members_only`, returns only reasons that
-    come from the organization's own groups. Runs two queries. For staff, Django runs
-    more queries to load their permissions.
+    Inactive users are treated as active. For archived organizations, there are no
+    reasons. With `members_only`, returns only reasons that come from the organization's
+    own groups; a permission can then have an empty list. Runs up to two queries. For
+    staff, Django runs more queries to load their permissions.
     """
     organizations_by_pk = {row.pk: row for row in organizations}
     active_users = [as_active(user) for user in users]
@@ -161,6 +163,10 @@ def summarize_reasons(reasons: Reasons) -> list[AccessReason]:
 def describe_source(
     source: PermissionSource, organization: Organization, groups: dict[int, Group]
 ) -> str:
+    """Return a reason for a permission in words, such as "is a superuser".
+
+    `groups` is {group ID: group}.
+    """
     if source.kind is SourceKind.SUPERUSER:
         return _("is a superuser")
     if source.kind is SourceKind.MODEL_PERMISSION:

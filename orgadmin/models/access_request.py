@@ -46,9 +46,10 @@ class AccessLink(models.Model):
 
 class AccessRequestQuerySet(models.QuerySet["AccessRequest"]):
     def open(self) -> Self:
-        """Return the requests that admins can still answer.
+        """Return the requests that are not answered and have not expired.
 
-        Leaves out requests of deactivated accounts, which cannot get a role.
+        Leaves out requests of deactivated accounts, which cannot get a role. Includes
+        requests to archived organizations.
         """
         return self.filter(
             # Written as a constant, so that SQLite can use a partial index.
@@ -125,4 +126,5 @@ class AccessRequest(models.Model):
 
     @property
     def is_open(self) -> bool:
+        """Whether the request is not answered and has not expired."""
         return self.outcome == Outcome.OPEN and self.expires_at > timezone.now()

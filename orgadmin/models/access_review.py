@@ -19,7 +19,7 @@ from orgadmin.models.organization import Organization
 
 
 class ReviewIsComplete(NotSupportedError):
-    """A completed review is evidence, so it can no longer be changed."""
+    """A completed review can no longer be changed, and no review can be deleted."""
 
     def __init__(self) -> None:
         super().__init__("A completed access review is evidence. Start a new one.")
@@ -76,6 +76,7 @@ class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
         return models.QuerySet.update(self.filter(completed_at=None), **values)
 
     def delete(self) -> Any:
+        """Raise `ReviewIsComplete`, even if the reviews are not completed."""
         raise ReviewIsComplete
 
     def open(self) -> AccessReviewQuerySet:
@@ -83,7 +84,10 @@ class AccessReviewQuerySet(models.QuerySet["AccessReview"]):
         return self.filter(completed_at=None)
 
     def asking(self) -> AccessReviewQuerySet:
-        """Return the open reviews that have all their items and were not closed."""
+        """Return the open reviews that have all their items and were not closed.
+
+        Includes reviews whose due date is over.
+        """
         return self.open().filter(prepared_at__isnull=False, closed_at=None)
 
     def answerable(self) -> AccessReviewQuerySet:
@@ -110,10 +114,10 @@ def is_answerable(path: str = "") -> Q:
 class AccessReview(models.Model):
     """A review in which people confirm, until a due date, who still needs their access.
 
-    The questions and answers are in `ReviewSection`, `ReviewItem` and `ReviewDecision`.
-    Once the review is completed, none of these rows can change. The IDs and names of
-    people and organizations are plain values, so they remain when the people and
-    organizations are deleted.
+    The questions and answers are in `ReviewSection`, `ReviewItem`, `ReviewDecision` and
+    `LaterDecision`. Once the review is completed, these rows can only change when a
+    person is erased. The IDs and names of people and organizations are plain values, so
+    they remain when the people and organizations are deleted.
 
     Reviews use the database's clock, like the ends of memberships, because application
     servers may have wrong clocks.
@@ -158,7 +162,7 @@ class AccessReview(models.Model):
     closed_by_name = models.CharField(
         _("closed by"), max_length=150, blank=True, default="", db_default=""
     )
-    # Closed before anyone had decided anything. Nothing was decided afterwards, either.
+    # Closed before anyone had decided anything. Closing it did not decide anything.
     is_cancelled = models.BooleanField(_("canceled"), default=False, db_default=False)
     completed_at = models.DateTimeField(_("completed"), null=True)
 
@@ -188,6 +192,7 @@ class AccessReview(models.Model):
         super().save(**kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise `ReviewIsComplete`, even if the review is not completed."""
         raise ReviewIsComplete
 
     @property
@@ -203,7 +208,10 @@ class AccessReview(models.Model):
 
     @property
     def is_due(self) -> bool:
-        """Whether the time to answer is over. May read the database's clock."""
+        """Whether the time to answer is over, or the review was closed.
+
+        May read the database's clock.
+        """
         return self.closed_at is not None or self.due_at <= read_clock()
 
 

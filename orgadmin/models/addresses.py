@@ -1,4 +1,4 @@
-"""The normal forms in which email addresses and usernames are compared."""
+"""The normal forms in which email addresses and usernames are stored and compared."""
 
 from __future__ import annotations
 

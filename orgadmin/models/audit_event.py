@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class AuditEvent(AppendOnly):
-    """A security event: who did what to whom, when, and from where.
+    """A security event: what happened to which account, when, and who caused it.
 
     IDs and names are plain values instead of foreign keys, so that a row remains when
-    the accounts in it are deleted.
+    the accounts in it are deleted. `access/audit_log.py` explains the seal.
     """
 
     at = models.DateTimeField(_("when"), default=timezone.now)
@@ -88,8 +88,8 @@ class AuditEvent(AppendOnly):
     def describe(self) -> dict[str, Any]:
         """Return the event for the request log, without names of people.
 
-        The result contains everything that the hash covers, so that the chain can be
-        verified with a copy of the request log.
+        The line in the log also contains the kind of event. Together, they are
+        everything that the hash covers, except the hash of the previous event.
         """
         return {
             "audit_position": self.position,

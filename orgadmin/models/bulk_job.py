@@ -8,10 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class BulkJob(models.Model):
-    """A bulk change that someone has confirmed, and its result.
-
-    When the job is finished, `order` is emptied, because the logs contain the changes.
-    """
+    """A bulk change that someone has confirmed, and its result."""
 
     class State(models.TextChoices):
         WAITING = "waiting", _("Waiting")
@@ -23,7 +20,8 @@ class BulkJob(models.Model):
     # account.
     actor_key = models.BigIntegerField()
     kind = models.CharField(max_length=16)
-    # The IDs of people and organizations, the keys of roles, and the reason.
+    # The change and the arguments of `carry_out()`, as `people/bulk_jobs.py` stores
+    # them. Emptied when the job is finished, because the logs contain the changes.
     order = models.JSONField(default=dict)
     state = models.CharField(
         max_length=16, choices=State.choices, default=State.WAITING

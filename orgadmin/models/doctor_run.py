@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class DoctorRun(models.Model):
-    """The errors that remained after the last run of `manage.py doctor`.
+    """The errors in records that remained after the last run of `manage.py doctor`.
 
     The table has at most one row. `errors` is {kind of error: number}, without names.
     """

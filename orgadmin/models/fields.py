@@ -201,8 +201,8 @@ def normalize(text: str) -> str:
 class ComputedField:
     """Text that `save()` and `bulk_create()` compute from other fields.
 
-    `OrganizationQuerySet.write_computed_texts()` updates the text when rows are changed
-    in other ways. In migrations, the field appears as Django's field.
+    For organizations, `write_computed_texts()` updates it when `update()` changes the
+    other fields. In migrations, the field appears as Django's field.
     """
 
     # The database stores the computed text unchanged, so INSERT does not need to return
@@ -226,7 +226,7 @@ class ComputedField:
         raise NotImplementedError
 
     def compute(self, instance: models.Model) -> str | None:
-        """Return the text for an instance."""
+        """Return the text for an instance. Only a `FoldField` can return None."""
         values = [str(getattr(instance, source) or "") for source in self.sources]
         return self.make_text("\n".join(values))
 
@@ -320,7 +320,7 @@ class EmailFoldField(FoldField):
 
 
 class KeptByDatabase:
-    """A column that only database triggers or `write_without_history()` write.
+    """A column that is not written through the ORM, but by triggers or in SQL.
 
     `save()`, `bulk_create()`, `update()` and fixtures leave this field out, so that an
     instance that was loaded earlier cannot overwrite the column. INSERT returns its

@@ -1,9 +1,9 @@
 """Makes Django's own managers replace expired memberships.
 
-The row of an expired membership remains for about a minute. Django would find it and
-leave it unchanged, so `user.groups.add(group)` would silently do nothing. Therefore,
-`add()` and `set()` first remove this row, as the worker would do, and then add a new
-membership without an end.
+The row of an expired membership remains until the worker removes it, usually within a
+minute. Django would find the row and leave it unchanged, so `user.groups.add(group)`
+would silently do nothing. Therefore, `add()` and `set()` first remove this row, as the
+worker would do, and then add a new membership without an end.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ class RenewingManager:
         return router.db_for_write(self.through, instance=self.instance)
 
     def _remove_ended(self, objs: Iterable[Any]) -> None:
-        """Remove and log the rows of memberships that have ended.
+        """Remove and log the memberships of these objects that have ended.
 
-        Locks the users, as the worker does, so that each end is logged only once.
+        `objs` are groups for `user.groups`, or users for `group.user_set`. Locks the
+        users, as the worker does, so that each end is logged only once.
         """
         if getattr(self.instance, "is_from_fixture", False):
             # The fixture itself contains the ends of the memberships.

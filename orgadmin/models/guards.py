@@ -1,8 +1,8 @@
 """Guards that protect the last active admin, the last superuser, and credentials.
 
-All code that ends someone's access asks the guards of admins and superusers, in the
-transaction that makes the change: `User.save()`, the deletion of users, role changes,
-and the erasure of a person. `User.save()` also calls `protect_credentials()`.
+The code that ends someone's access asks these guards in the transaction that makes the
+change, for example when a role is taken away, or when an account is deactivated,
+deleted or erased. A membership can expire without asking them.
 
 To prevent deadlocks, all code takes its locks in the same order: rows of users, the
 lock of superusers, rows of organizations.
@@ -44,10 +44,10 @@ CREDENTIALS = {"username", "password", "email"}
 
 
 class LastAdminError(Exception):
-    """A change would leave organizations without an active admin.
+    """A person's change would leave organizations without an active admin.
 
-    Only a superuser may make such a change, and only after confirming it for each of
-    these organizations.
+    Superusers can make such a change after they have confirmed it for each of these
+    organizations. Commands can always make it.
     """
 
     def __init__(self, organizations: Sequence[Organization]) -> None:
@@ -70,13 +70,13 @@ class LastSuperuserError(Exception):
 class NotTheirAccount(PermissionDenied):
     """Someone other than a superuser tries to change another person's credentials.
 
-    If this were allowed, they could prepare an account, and use it themselves once it
-    has a role.
+    Otherwise, a user manager could create an account with a password or address of
+    their own, wait until it gets a role, and sign in to it.
     """
 
 
 def protect_credentials(user: User, written: Collection[str]) -> None:
-    """Make sure that only the user and superusers change the user's credentials.
+    """Make sure that only the user, superusers and commands change CREDENTIALS.
 
     `written` are the names of the fields that will be saved. Raises `NotTheirAccount`.
     """
@@ -89,10 +89,10 @@ def protect_credentials(user: User, written: Collection[str]) -> None:
 
 
 def is_made_by_a_person(actor: User | None) -> bool:
-    """Return whether a person makes a change, rather than a command.
+    """Return whether a change is made by a person, not by a command.
 
-    Everything in a request counts as made by a person. If a page forgets to pass the
-    actor, it is therefore not treated like a command.
+    Every change in a request counts as made by a person, so a page that forgets to pass
+    the actor does not get the rights of a command.
     """
     return actor is not None or current_request.get() is not None
 
@@ -110,10 +110,10 @@ def lock_users(
 
 
 def keep_a_superuser(leaving: Collection[User], *, using: str) -> None:
-    """Make sure that an active superuser remains without these locked users.
+    """Raise `LastSuperuserError` if no active superuser remains without these users.
 
-    Other transactions that remove a superuser wait until this one ends. Raises
-    `LastSuperuserError`.
+    The users must be locked. If one of them is an active superuser, other transactions
+    that remove a superuser wait until this one ends.
     """
     if not any(is_active_superuser(user) for user in leaving):
         return
@@ -147,10 +147,12 @@ def keep_admins(
     confirmed: Collection[int],
     using: str,
 ) -> None:
-    """Make sure that each organization keeps an active admin without these users.
+    """Raise `LastAdminError` if an organization would lose its last active admin.
 
-    The users must be locked. `confirmed` are the IDs of organizations for which the
-    actor has confirmed that they lose their last admin. Raises `LastAdminError`.
+    This checks what happens when the users in `leaving`, who must be locked, stop being
+    admins everywhere. Archived organizations are left out, and commands can do this to
+    all organizations. Superusers can do it to the organizations in `confirmed`, which
+    are the IDs of those for which they have confirmed it.
     """
     pks = {user.pk for user in leaving if user.is_active}
     if not pks:
@@ -165,7 +167,10 @@ def keep_admins(
 
 
 def find_orphaned_by(leaving: Collection[User]) -> list[Organization]:
-    """Return the organizations whose only active admins are among these users."""
+    """Return the organizations whose only active admins are among these users.
+
+    Leaves out archived organizations. Sorts them by name.
+    """
     pks = {user.pk for user in leaving if user.is_active}
     organizations = list_administered(pks, using="default").order_by("name", "pk")
     return find_losing_last_admin(dict.fromkeys(organizations, pks))
@@ -237,8 +242,8 @@ def require_confirmation(
 ) -> None:
     """Raise `LastAdminError` unless the organizations may lose their last active admin.
 
-    This is allowed if the actor is a superuser who has confirmed it for each
-    organization, and for commands.
+    They may lose it if a command makes the change, or if the actor is a superuser who
+    has confirmed it for each of them. `confirmed` are IDs of organizations.
     """
     if not orphaned or not is_made_by_a_person(actor):
         return

@@ -108,7 +108,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
 
 
 class Invitation(models.Model):
-    """A role in an organization, offered to the person with an email address.
+    """A role in an organization, offered to the owner of an email address.
 
     The row is deleted when the invitation is accepted or revoked. The link in the email
     contains a secret, of which only a hash is stored. After the invitation was
@@ -174,12 +174,11 @@ class Invitation(models.Model):
         )
 
     def make_token(self, seed: str = "") -> str:
-        """Return a new secret for the link, and store its hash.
+        """Return a secret for the link, and store its hash. Other links stop working.
 
-        Earlier links no longer work.
-
-        The same `seed` gives the same secret. Nobody can compute it without the site's
-        secret key. Raises `Invitation.DoesNotExist` if the invitation no longer exists.
+        The same `seed` gives the same secret; without a seed, the secret is random.
+        Nobody can compute it without the site's secret key. Raises
+        `Invitation.DoesNotExist` if the invitation no longer exists.
         """
         seed = seed or secrets.token_urlsafe()
         digest = salted_hmac(TOKEN_SALT, f"{self.pk} {seed}", algorithm="sha256")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 class MembershipQuerySet(models.QuerySet["Membership"]):
     def current(self) -> Self:
-        """Leave out memberships that have ended, whose rows remain for about a minute.
+        """Leave out memberships that have ended, but whose rows still exist.
 
-        tests/test_reads.py fails for code that reads memberships without this method
-        and does not give a reason.
+        The worker removes these rows, usually within a minute. tests/test_reads.py
+        fails for code that reads memberships without deciding whether ended ones count.
         """
         return self.filter(is_current())
 

@@ -49,7 +49,7 @@ class MembershipEvent(AppendOnly):
     actor_key = models.BigIntegerField(_("by user ID"), null=True)
     actor_name = models.CharField(_("by"), max_length=150, blank=True)
     # The ID of the OpenID provider whose groups caused the change, or in brackets, the
-    # import or command that made it. Empty for all other changes.
+    # means, such as "(import)". Empty for all other changes.
     source = models.CharField(
         _("source"), max_length=200, blank=True, default="", db_default=""
     )
@@ -74,12 +74,12 @@ class MembershipEvent(AppendOnly):
 
     @property
     def named_actor(self) -> str:
-        """The person or the OpenID provider behind the change."""
+        """The person or the OpenID provider behind the change; "" if not known."""
         return self.actor_name if self.means else self.shown_actor
 
     @property
     def means(self) -> str:
-        """The import or command that made the change, as in `current_means`."""
+        """How the change was made, such as "import", as in `current_means`."""
         return read_means(self.source)
 
     @property
@@ -102,9 +102,10 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_event(self) -> StrOrPromise:
-        """What happened, and the new end of the role, if it has one.
+        """What happened, such as "joined, until Dec. 31, 2026".
 
-        If the event replaced another role, it is shown as "role changed", not "joined".
+        If the person had another role before, the text is "role changed" instead of
+        "joined". This needs `with_previous_roles()`.
         """
         event = self.get_event_display()
         if self.replaced is not None:
@@ -113,9 +114,10 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_end(self) -> str:
-        """The end of the role, such as "until Dec. 31, 2026", or "" if there is none.
+        """The end of the role, such as "until Dec. 31, 2026".
 
-        In a list of members at a past time, this is the end that was planned then.
+        In a list of members at a past time, this is the end that was planned then. If
+        the role has no end, the text is "", or "no end date" if an end was removed.
         """
         ends_at: datetime | None = getattr(self, "planned_end", self.ends_at)
         if ends_at is not None:
@@ -126,7 +128,10 @@ class MembershipEvent(AppendOnly):
 
     @property
     def shown_role(self) -> StrOrPromise:
-        """The role, or both roles if the event replaced one by the other."""
+        """The role, or both roles if the event replaced one by the other.
+
+        Both roles are only known after `with_previous_roles()`.
+        """
         if self.replaced is not None:
             return f"{self.replaced.label} → {self.get_role_display()}"
         return self.get_role_display()

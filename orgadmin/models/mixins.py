@@ -9,7 +9,7 @@ from django.db import models, router
 
 
 class DeletedThroughQuerySet(models.Model):
-    """Deletes an instance through its queryset, which does additional cleanup."""
+    """Deletes an instance with the queryset's `delete()`, which does more cleanup."""
 
     class Meta:
         abstract = True
@@ -67,7 +67,10 @@ class RemembersStored(models.Model):
                 self._stored[field.attname] = self.__dict__[field.attname]
 
     def _find_changed(self) -> set[str]:
-        """Return the names of the fields that differ from the stored values."""
+        """Return the names of the fields that differ from the stored values.
+
+        Includes fields whose stored value is not known. Leaves out deferred fields.
+        """
         changed = set()
         for field in self._meta.concrete_fields:
             if field.primary_key or field.attname not in self.__dict__:

@@ -31,12 +31,12 @@ class MonthlyCountQuerySet(models.QuerySet["MonthlyCount"]):
 
 
 class MonthlyCount(models.Model):
-    """The numbers at the end of a month. For the current month, the latest numbers."""
+    """The numbers on the last day of a month on which they were counted."""
 
     month = models.DateField(unique=True)  # its first day
     counted_on = models.DateField()
-    organizations = models.PositiveIntegerField()
-    people = models.PositiveIntegerField()
+    organizations = models.PositiveIntegerField()  # without archived ones
+    people = models.PositiveIntegerField()  # all accounts, including inactive ones
 
     objects = MonthlyCountQuerySet.as_manager()
 

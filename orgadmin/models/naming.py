@@ -1,8 +1,8 @@
 """The names of people on pages and in emails, which must identify a person.
 
-People choose their full names themselves. A full name is therefore shown without the
-username or email address only if nobody else on the page has the same name, and if it
-cannot be mistaken for something else, such as "Platform staff".
+People choose their full names themselves. Labels therefore add the username or email
+address to a full name if `mark_namesakes()` has found the same name twice, or if the
+name could be mistaken for something else, such as "Platform staff".
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ BEGINNINGS = (
 def is_misleading(full_name: str) -> bool:
     """Return whether a full name could be mistaken for something else.
 
-    This is the case if it looks like an email address, or like the name of platform
-    staff, an import or a command in any language of the site.
+    This is the case if it contains "@", if it looks like one of STAND_INS, or if it
+    begins like one of BEGINNINGS, in any language of the site.
     """
     if "@" in full_name:
         return True
@@ -65,9 +65,10 @@ def find_reserved_keys() -> tuple[frozenset[str], tuple[str, ...]]:
 
 
 def mark_namesakes(people: Iterable[User]) -> None:
-    """Mark people with the same name, so that their labels include their address.
+    """Mark people with the same name, so that their labels include an address.
 
-    Names that look alike count as the same.
+    Sets `has_namesake`. Names that look alike count as the same. People without a full
+    name are compared by their username.
     """
     people_by_key: dict[str, dict[int | None, list[User]]] = defaultdict(dict)
     for person in people:

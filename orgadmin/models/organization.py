@@ -117,7 +117,8 @@ class Organization(DeletedThroughQuerySet):
     # When the fields or contacts were last changed. Shown only to people who can see
     # the confidential fields, because the change may concern one of these.
     changed_at = KeptTimeField(_("last change"), db_default=Now())
-    # The number of admins whose accounts are active.
+    # The number of admins whose accounts are active. Includes expired memberships until
+    # the worker removes them.
     active_admins = KeptNumberField(_("active admins"), db_default=0)
     # When the last membership of these admins ends. NULL if one of them has no end, and
     # if there are no active admins.
@@ -243,9 +244,9 @@ class Organization(DeletedThroughQuerySet):
     ) -> None:
         """Save the organization, and create or rename its groups, in one transaction.
 
-        Creating runs up to 9 queries, saving up to 5, and renaming up to 5 more. Raises
-        `ValueError` if the code has set another group, and `DoesNotExist` if the row
-        was deleted after the instance was loaded.
+        Creating usually runs up to 9 queries, saving up to 5, and renaming up to 5
+        more. Raises `ValueError` if the code has set another group, and `DoesNotExist`
+        if the row was deleted after the instance was loaded.
         """
         using = using or router.db_for_write(type(self), instance=self)
         written = self._find_written_fields(update_fields)
@@ -275,7 +276,10 @@ class Organization(DeletedThroughQuerySet):
                 self._insert(options)
 
     def _find_written_fields(self, update_fields: Iterable[str] | None) -> set[str]:
-        """Return the names of the fields that `save()` writes: no deferred ones."""
+        """Return the names of the fields that `save()` writes.
+
+        Without `update_fields`, these are all fields that are not deferred.
+        """
         if update_fields is not None:
             return set(update_fields)
         fields = self._meta.concrete_fields
@@ -353,11 +357,11 @@ class Organization(DeletedThroughQuerySet):
     @staticmethod
     @contextmanager
     def restore_on_error(organizations: Sequence[Organization]) -> Iterator[None]:
-        """Reset these organizations if the block that creates them fails.
+        """Reset these new organizations if the block that creates them fails.
 
         The IDs that were assigned in the block are then invalid, because the
-        transaction was rolled back. Raises `ValueError` or `DoesNotExist` like
-        `ensure_no_groups()`.
+        transaction was rolled back. First calls `ensure_no_groups()`, and raises its
+        errors.
         """
         for organization in organizations:
             organization.ensure_no_groups()
@@ -376,8 +380,6 @@ class Organization(DeletedThroughQuerySet):
 
     def ensure_no_groups(self) -> None:
         """Make sure that a new organization has no groups yet.
-
-        `restore_on_error()` calls this before groups are created.
 
         Clears groups that a copy still has from its original, and groups whose creation
         was rolled back. Raises `ValueError` if the code has set a group, and

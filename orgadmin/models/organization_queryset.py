@@ -87,7 +87,8 @@ class OrganizationQuerySet(RuleQuerySet):
 
         Runs about ten queries per batch of up to BATCH rows. If it fails, the instances
         are also reset to their previous state. Raises `NotSupportedError` for
-        `ignore_conflicts` and `update_conflicts`.
+        `ignore_conflicts` and `update_conflicts`, and the errors of
+        `ensure_no_groups()` if the organizations are not new.
         """
         if ignore_conflicts or update_conflicts:
             raise NotSupportedError(
@@ -111,10 +112,10 @@ class OrganizationQuerySet(RuleQuerySet):
         return organizations
 
     def update(self, **kwargs: Any) -> int:
-        """Update columns. Raises `ValueError` for the groups, which cannot be swapped.
+        """Update columns, and write history records without an author.
 
-        Does not rename the groups if the name changes. `manage.py doctor --fix` does
-        that.
+        Raises `ValueError` for the groups, which cannot be swapped. Does not rename the
+        groups if the name changes. `manage.py doctor --fix` does that.
         """
         group_fields = {role.key for role in ROLES} | {role.attname for role in ROLES}
         refused = group_fields & kwargs.keys()
@@ -131,9 +132,10 @@ class OrganizationQuerySet(RuleQuerySet):
         return updated
 
     def delete(self, *, actor: User | None = None) -> tuple[int, dict[str, int]]:
-        """Delete organizations with their groups, memberships and permissions.
+        """Delete organizations permanently, with their groups and permissions.
 
-        `actor` is the person to record in the logs and the field history.
+        Logs that the members left. `actor` is the person to record in the logs and the
+        field history.
         """
         self._not_support_combined_queries("delete")  # type: ignore[attr-defined]
         if self.query.is_sliced:
@@ -177,9 +179,9 @@ class OrganizationQuerySet(RuleQuerySet):
     def write_computed_texts(self, pks: Collection[int], written: set[str]) -> None:
         """Update the computed texts of stored rows, if any of their sources changed.
 
-        `written` are the names of the fields that changed. Executes one prepared
-        statement for all rows, because `bulk_update()` would build a large CASE
-        expression.
+        `written` are the names of the fields that changed. Reads the rows, and writes
+        them with one prepared statement, because `bulk_update()` would build a large
+        CASE expression.
         """
         computed = list_computed_fields(self.model)
         sources = {source for field in computed for source in field.sources}
@@ -198,8 +200,8 @@ class OrganizationQuerySet(RuleQuerySet):
     def count_active_admins(self, pks: Collection[int]) -> None:
         """Recompute `active_admins` and `admins_end_at` of locked organizations.
 
-        Use this where the triggers did not run. It is SQL because `update()` leaves out
-        these columns.
+        Use this where the triggers did not run. This method uses SQL because `update()`
+        leaves out these columns.
         """
         if not pks:
             return

@@ -35,13 +35,13 @@ class AccessPath(models.TextChoices):
 
 
 class ReviewAnswer(models.TextChoices):
-    """The outcome of an item."""
+    """What a person, or the review itself, has decided about an item."""
 
     CONFIRMED = "confirmed", _("confirmed")
     CHANGED = "changed", _("changed")
     ENDED = "ended", _("ended")
-    # The access ended in another way before anyone answered: the person left, or the
-    # organization was archived or deleted.
+    # The access ended in another way before anyone answered. For example, the person
+    # left, or the organization was archived or deleted.
     LEFT = "left", _("access ended before an answer")
     UNCONFIRMED = "unconfirmed", _("not confirmed")
     # The review ended the access, because nobody had confirmed it.
@@ -70,7 +70,7 @@ class ReviewItemQuerySet(AppendOnlyQuerySet):
 
 
 class ReviewItem(AppendOnly):
-    """A reason why someone had access when a review started.
+    """A reason why a person or a group had access when a review started.
 
     As in the membership log, IDs and names are plain values.
     """
@@ -91,7 +91,8 @@ class ReviewItem(AppendOnly):
     role = models.CharField(
         _("role"), max_length=20, choices=ROLE_CHOICES, blank=True, default=""
     )
-    # The permissions. If a group has them, its name comes first: "Auditors: view".
+    # For permissions, their keys. If a group has them, its name comes first, as in
+    # "Auditors: view".
     detail = models.CharField(_("details"), max_length=1_000, blank=True)
     # When the person got the role. With `is_older`, they got it before this time.
     since = models.DateTimeField(_("since"), null=True)

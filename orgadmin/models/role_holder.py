@@ -33,6 +33,8 @@ class RoleHolder(models.Model):
 
     `admin_until` and `reviewer_until` are the latest ends of the person's memberships,
     or NEVER if a membership has no end. They are NULL if there is no such membership.
+    Memberships that have ended count until the worker removes them; use `current()` to
+    leave them out.
     """
 
     user = models.OneToOneField(

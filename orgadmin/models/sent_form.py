@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
-# How long a submitted form is remembered.
+# How long a submitted form is remembered, at least.
 LIFETIME = timedelta(days=1)
 
 # The maximum number of expired rows that are deleted when a form is submitted.

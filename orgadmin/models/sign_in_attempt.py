@@ -1,4 +1,4 @@
-"""SignInAttempt: counts attempts, to limit their number."""
+"""SignInAttempt: counts attempts to sign in, and other actions with a limit."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class SignInAttemptQuerySet(models.QuerySet["SignInAttempt"]):
 
 
 class SignInAttempt(models.Model):
-    """Attempts of one kind by one subject, such as sign-ins with one username.
+    """The number of attempts of one kind by one subject.
 
-    `orgadmin.accounts.throttle` and `orgadmin.people.invitations` count them. The key
-    is a hash from `make_key()`. Counting starts again when WINDOW has passed after
-    `since`.
+    An example are sign-ins with one username. Other code counts invitations or emails
+    in this table. The key is a hash from `make_key()`. Counting starts again when
+    WINDOW has passed after `since`.
     """
 
     key = models.CharField(max_length=64, unique=True)

@@ -32,7 +32,10 @@ class ImportQuerySet(models.QuerySet["Import"]):
         )
 
     def delete_old(self) -> None:
-        """Delete imports that nobody has confirmed, and data for undoing old ones."""
+        """Delete imports that are older than LIFETIME and are in one of OPEN_STATES.
+
+        Also deletes the data for undoing imports that finished before UNDO_LIFETIME.
+        """
         now = timezone.now()
         unfinished = self.filter(
             state__in=Import.OPEN_STATES, created_at__lt=now - LIFETIME

@@ -73,8 +73,9 @@ LINE_BREAKS = re.compile("\r\n?|\u2028|\u2029")
 def clean_line(text: str) -> str:
     """Return the form in which a line of text is stored.
 
-    Converts it to Unicode's normal form C, removes invisible characters and spaces at
-    both ends, and replaces consecutive spaces by one. Returns "" if nothing is visible.
+    Converts it to Unicode's normal form C, removes invisible characters, removes spaces
+    at both ends, and replaces consecutive spaces by one. Returns "" if nothing is
+    visible.
     Raises `ValidationError` if the text contains a line break, or another character
     that is not allowed in a line.
     """
@@ -98,9 +99,10 @@ def clean_line(text: str) -> str:
 def clean_paragraphs(text: str) -> str:
     """Return the form in which text with several lines is stored.
 
-    Converts it to Unicode's normal form C, and line breaks to "\\n". Returns "" if
-    nothing is visible. Raises `ValidationError` if it contains a character that cannot
-    be displayed, or one that changes the direction of text.
+    Converts it to Unicode's normal form C, converts line breaks to "\\n", and removes
+    spaces and line breaks at both ends. Returns "" if nothing is visible. Raises
+    `ValidationError` if it contains a character that cannot be displayed, or one that
+    changes the direction of text.
     """
     text = LINE_BREAKS.sub("\n", unicodedata.normalize("NFC", text)).strip()
     for character in text:

@@ -78,7 +78,7 @@ class PeopleManager(UserManager.from_queryset(UserQuerySet)):  # type: ignore[mi
 class CredentialsChanged(DatabaseError):
     """The password was not saved, because the account has changed since it was read.
 
-    For example, someone has deactivated or deleted it, or ended its sessions.
+    For example, someone has deactivated or deleted it, or has ended its sessions.
     """
 
 
@@ -94,7 +94,7 @@ def clean_django_field(
 class UncountedAttempt(Exception):
     """A request tried to check a password without counting the attempt.
 
-    Otherwise, people could guess passwords there without limit.
+    If this were allowed, people could guess passwords without limit.
     """
 
 
@@ -110,7 +110,10 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
       address.
     - It records changes of credentials and permissions in the audit log, with
       `changed_by` as the person who made them.
-    - It asks the guards in `models/guards.py` before it ends someone's access.
+    - It asks the guards in `models/guards.py` before it ends someone's access, and
+      before it changes credentials.
+    - It ends all sessions of the user if one of SESSION_FIELDS changes.
+    - It revokes the invitations that a deactivated user has sent.
     """
 
     username = clean_django_field("username")
@@ -171,15 +174,16 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
     objects: ClassVar[PeopleManager] = PeopleManager()
 
-    # The person who makes the changes that `save()` will write. None for a command.
+    # The person who makes the changes that `save()` will write. None for a command. In
+    # a request, None means that the person is not known.
     changed_by: User | None = None
 
     # Set by `end_sessions()`: whether someone else had already ended the sessions after
     # this instance was loaded.
     were_sessions_ended = False
 
-    # The IDs of organizations that `save()` may leave without an active admin, because
-    # `changed_by`, a superuser, has confirmed it.
+    # The IDs of organizations for which `changed_by`, a superuser, has confirmed that
+    # `save()` may leave them without an active admin.
     confirmed_organizations: Collection[int] = ()
 
     # Set by `mark_namesakes()`: whether someone else on the page has the same name.
@@ -236,7 +240,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     def clean(self) -> None:
         """Refuse a new username or email address that conflicts with another person's.
 
-        Both must be unique. The username must not look like another one, either.
+        Both must be unique. The username must not look like another one, and must not
+        be someone else's email address.
         """
         super().clean()
         errors = {}
@@ -296,10 +301,12 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     ) -> None:
         """Save a new user, or the changed fields of a stored one.
 
-        Raises `CredentialsChanged` if a new password would be saved, but the account
-        has changed or was deleted since this instance was loaded. For other fields,
-        raises `DatabaseError` if the account was deleted. Raises `LastSuperuserError`,
-        `LastAdminError` or `NotTheirAccount` if a guard refuses the change.
+        `update_fields` limits which fields are written, but computed fields and
+        `session_epoch` are added if needed. Raises `CredentialsChanged` if a new
+        password would be saved, but the account was deleted, or its sessions were
+        ended, after this instance was loaded. For other fields, raises `DatabaseError`
+        if the account was deleted. Raises `LastSuperuserError`, `LastAdminError` or
+        `NotTheirAccount` if a guard refuses the change.
         """
         using = using or router.db_for_write(type(self), instance=self)
         if self._state.adding or force_insert:
@@ -383,20 +390,30 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
 
     @property
     def is_label_unclear(self) -> bool:
-        """Whether the full name does not identify the person."""
+        """Whether the full name alone does not identify the person.
+
+        False if the person has no full name.
+        """
         full_name = self.get_full_name()
         return bool(full_name) and (self.has_namesake or is_misleading(full_name))
 
     def _make_label(self, address: str) -> str:
-        """Return the full name, with the address only if the name is unclear."""
+        """Return the full name, followed by the address if the name is unclear.
+
+        Returns the address if the person has no full name.
+        """
         full_name = self.get_full_name()
         if not full_name:
             return address
         return f"{full_name} ({address})" if self.is_label_unclear else full_name
 
     @property
-    def is_platform_staff(self) -> bool:
-        """Whether the user is a superuser or staff: "Platform staff" on pages."""
+    def is_staff_or_superuser(self) -> bool:
+        """Whether the user is a superuser, or staff.
+
+        Members of organizations see both as "Platform staff". The list of people calls
+        only superusers "Platform staff", and the others "Delegated staff".
+        """
         return self.is_superuser or self.is_staff
 
     @property
@@ -405,7 +422,10 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         return bool(self.email) and is_same_email(self.email, self.verified_email)
 
     def verify_email(self) -> None:
-        """Store that the person receives emails at their current address."""
+        """Store that the person receives emails at their current address, and save.
+
+        Does nothing if this is already stored.
+        """
         if self.has_verified_email:
             return
         self.verified_email = self.email
@@ -446,9 +466,9 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         )
 
     def _ask_guards(self, written: set[str], using: str) -> None:
-        """If this save ends the person's access, ask the guards about it.
+        """Ask the guards, if this save deactivates the person or removes a superuser.
 
-        Locks the row.
+        Locks the row in these cases.
         """
         is_deactivated = "is_active" in written and not self.is_active
         is_demoted = "is_superuser" in written and not self.is_superuser
@@ -497,7 +517,8 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     def _prepare_to_end_sessions(self, written: set[str], using: str) -> set[str]:
         """Increase the session epoch, and reset the verification of a changed address.
 
-        Locks the row. Returns the names of the fields that must also be written.
+        Locks the row. Returns the names of the fields that must also be written. Raises
+        `CredentialsChanged` as described in `save()`.
         """
         locked = lock_users([self.pk], using=using)
         if not locked:

@@ -14,6 +14,7 @@ FLAGS = ("is_staff", "is_superuser")
 
 
 def record_creation(user: User) -> None:
+    """Record a new account, and whether it is staff or a superuser."""
     flags = {name: True for name in FLAGS if getattr(user, name)}
     record(SecurityEvent.USER_CREATED, user=user, actor=user.changed_by, details=flags)
 

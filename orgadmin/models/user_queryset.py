@@ -65,7 +65,7 @@ def has_email(emails: Collection[str]) -> Q:
 
 
 def list_lower_spellings(emails: Collection[str]) -> list[str | Lower]:
-    """Return the spellings of email addresses, in the database's lower case.
+    """Return the spellings of email addresses, lower-cased as the database does it.
 
     Calls the database's function LOWER only where it is needed, because thousands of
     calls would take longer than the rest of an import.
@@ -94,6 +94,7 @@ def get_key(user: User) -> int:
 
 
 def choose_by_email(users: Iterable[User], email: str) -> User | None:
+    """Return the first of these users with this email address, in any spelling."""
     for user in users:
         if user.email and is_same_email(user.email, email):
             return user
@@ -118,10 +119,11 @@ class UserQuerySet(models.QuerySet["User"]):
     ) -> tuple[int, dict[str, int]]:
         """Delete users and log that they left their organizations.
 
-        Revokes the invitations that they sent. `actor` is the person to record in the
-        logs. `confirmed` are the IDs of organizations for which this person, a
-        superuser, has confirmed that no active admin remains. Raises
-        `LastSuperuserError` or `LastAdminError`.
+        Revokes the invitations that they sent, and keeps copies of their admin log
+        entries. `actor` is the person to record in the logs. `confirmed` are the IDs of
+        organizations for which this person, a superuser, has confirmed that no active
+        admin remains. Raises `LastAdminError` or `LastSuperuserError`, except in
+        commands.
         """
         self._for_write = True
         with transaction.atomic(using=self.db):
@@ -198,9 +200,10 @@ class UserQuerySet(models.QuerySet["User"]):
         execute_together(statements, using=self.db)
 
     def update(self, **kwargs: Any) -> int:
-        """Update columns.
+        """Update columns, and return the number of users.
 
-        If one of them is in SAVED_FIELDS, saves the users one at a time instead.
+        If one of the columns is in SAVED_FIELDS, saves the users one at a time instead,
+        and raises the errors of `User.save()`.
         """
         if not SAVED_FIELDS & kwargs.keys():
             return super().update(**kwargs)
@@ -231,8 +234,9 @@ class UserQuerySet(models.QuerySet["User"]):
     def find_for_sign_in(self, text: str) -> list[User]:
         """Return the users that a username or email address at sign-in can mean.
 
-        If the text is an email address, the user who has this address comes first, and
-        the user who has it as their username second. Always runs one query.
+        Returns up to two users. If the text is an email address, the user who has this
+        address comes first, and the user who has it as their username second. Always
+        runs one query.
         """
         email = normalize_email(text)
         users = self.annotate(lower_email=Lower("email"))
@@ -246,7 +250,7 @@ class UserQuerySet(models.QuerySet["User"]):
     def find_by_emails(self, emails: Collection[str]) -> dict[str, User]:
         """Return {email address: user} for the addresses that belong to someone.
 
-        `emails` must be in their normal form.
+        `emails` must be results of `fold_email()`. The addresses may be unverified.
         """
         users = self.annotate(lower_email=Lower("email")).filter(has_email(emails))
         found = {fold_email(user.email): user for user in users.order_by("-pk")}

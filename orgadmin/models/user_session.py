@@ -9,8 +9,8 @@ from django.db import models
 class UserSession(models.Model):
     """A session in which a person is signed in.
 
-    Django's session table does not store the user of a session. This table does, so
-    that a person's sessions can be found with one query. `SessionStore` in
+    Django's session table does not have a column for the user of a session. This table
+    does, so that a person's sessions can be found with one query. `SessionStore` in
     `orgadmin.accounts.sessions.session_store` adds the rows. The content of a session,
     such as when it was last used, is only in Django's table. A row can remain after its
     session has ended.

@@ -11,9 +11,9 @@ MAX_KEY_DIGITS = 18  # so that the key fits into 64 bits
 
 
 def is_primary_key(text: str) -> bool:
-    """Return whether text from a user or URL can be a primary key.
+    """Return whether text from a user or URL can be used to look up a primary key.
 
-    With other text, a query would raise an error instead of finding nothing.
+    With other text, a query can raise an error instead of finding nothing.
     """
     return text.isascii() and text.isdigit() and len(text) <= MAX_KEY_DIGITS
 

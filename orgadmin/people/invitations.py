@@ -265,7 +265,7 @@ def may_choose_password(user: User) -> bool:
     bypass a company's provider or a second factor. The account may also belong to
     someone else.
     """
-    is_special = user.is_platform_staff or not user.is_active
+    is_special = user.is_staff_or_superuser or not user.is_active
     if is_special or user.last_login is not None or user.has_usable_password():
         return False
     # Includes expired memberships, which also show that the account belongs to someone.

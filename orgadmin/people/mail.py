@@ -126,7 +126,7 @@ def name_actor(actor: User | None, source: str = "") -> str | Promise:
     """
     if source:
         return name_provider(source)
-    if actor is None or actor.is_platform_staff:
+    if actor is None or actor.is_staff_or_superuser:
         return _("Platform staff")
     return name_person(actor)
 
@@ -140,7 +140,7 @@ def find_address(actor: User | None) -> str:
 
     Only returns verified addresses.
     """
-    if actor is None or actor.is_platform_staff or not actor.has_verified_email:
+    if actor is None or actor.is_staff_or_superuser or not actor.has_verified_email:
         return ""
     return actor.email if PLAIN_ADDRESS.fullmatch(actor.email) else ""
 
@@ -169,7 +169,7 @@ def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") 
     acting = actor.pk if actor is not None else None
     # Decided now, so that platform staff are not named even if they leave before the
     # emails are sent.
-    is_staff = actor is not None and actor.is_platform_staff
+    is_staff = actor is not None and actor.is_staff_or_superuser
     values: dict[str, Any] = {
         "changes": list(changes),
         "named": None if is_staff else acting,

@@ -510,7 +510,7 @@ def hide_people_of_several(
     for organization, entries in entries_by_organization.items():
         for entry in entries:
             key = (organization.pk, entry.user.pk)
-            is_staff = entry.user.is_platform_staff
+            is_staff = entry.user.is_staff_or_superuser
             if _is_deleted(entry.user):
                 is_staff = key not in former_members
             if is_staff:

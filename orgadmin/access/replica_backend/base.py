@@ -1,7 +1,7 @@
-"""Connections to the replica, which read the primary if the replica fails.
+"""Connections to the replica. If the replica fails, they read the primary instead.
 
-A request never fails because of the replica, and waits for it at most a second. After
-that, the same statement runs on the primary.
+A request waits at most 0.5 s for a connection, and 1 s for a response to a statement.
+Then the same statement runs on the primary.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ class ReplicaCursor(CursorWrapper):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    """Django's PostgreSQL backend, with read-only connections to the replica.
+
+    `cursor()` returns cursors on the primary unless the request reads the replica.
+    """
+
     def __init__(self, settings_dict: dict[str, Any], alias: str) -> None:
         given = settings_dict["OPTIONS"]
         options = {
@@ -123,7 +128,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return ReplicaCursor(cursor, self)
 
     def note_failure(self, error: Exception) -> None:
-        """Log an error, and stop using the replica for a while if it is unusable."""
+        """Log an error. If the connection is lost, stop using the replica for PAUSE."""
         if self.is_lost():
             self.abandon()
             replica.watch.note_failure(error)

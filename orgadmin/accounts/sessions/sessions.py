@@ -68,7 +68,7 @@ class TimeLeft:
 
 
 def find_limits(user: User) -> Limits:
-    if user.is_platform_staff:
+    if user.is_staff_or_superuser:
         return Limits(
             idle=settings.STAFF_SESSION_IDLE_MINUTES * MINUTE,
             total=settings.STAFF_SESSION_HOURS * HOUR,
