@@ -1,10 +1,11 @@
-"""Read the environment variables that settings.py uses.
+"""Read the environment variables that settings.py and providers.py use.
 
-If a variable is missing or wrong, the process stops with one line that names the
-variable and says what is expected.
+If a required variable is missing, or the value of a variable is invalid, the process
+stops with one line that names the variable and says what is expected.
 
 If ENV_FILE is set, the variables in this file are read as well (see `env_file.py`).
-Each variable can also be read from its own file: SECRET_KEY_FILE=/run/secrets/key.
+Each variable that this module reads, except ENV_FILE, can also be in a file of its own:
+SECRET_KEY_FILE=/run/secrets/key.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ class EmailServer:
 
 
 def load_env_file() -> dict[str, Variable]:
-    """Add the variables of ENV_FILE to the environment, and return them by name.
+    """Add the variables of ENV_FILE to the environment, and return all of them by name.
 
-    Variables in the environment take precedence over those in ENV_FILE.
+    Variables that are already in the environment are not replaced. If the file cannot
+    be read, or a line is invalid, the process stops.
     """
     path = os.environ.get("ENV_FILE", "")
     if not path:
@@ -100,7 +102,8 @@ def load_env_file() -> dict[str, Variable]:
 def find_text(name: str) -> str | None:
     """Return the text of a variable, or of the file in the variable NAME_FILE.
 
-    Returns None if neither is set.
+    Returns None if neither is set. If both are set, or if the file cannot be read, the
+    process stops.
     """
     path = os.environ.get(f"{name}_FILE", "")
     if not path:
@@ -114,7 +117,10 @@ def find_text(name: str) -> str | None:
 
 
 def describe_source(name: str) -> str:
-    """Return the source of a variable, such as "/etc/orgadmin.env, line 7"."""
+    """Return the source of a variable, such as "/etc/orgadmin.env, line 7".
+
+    Otherwise, the source is the file in NAME_FILE, "environment" or "default".
+    """
     path = os.environ.get(f"{name}_FILE")
     if path:
         return path
@@ -127,7 +133,11 @@ def describe_source(name: str) -> str:
 
 
 def get_text(name: str, *, default: str) -> str:
-    """Return the text of a variable, or the default, and add it to `settings_read`."""
+    """Return the text of a variable, or the default if it is not set.
+
+    Adds the variable to `settings_read`. If the variable is set to an empty text, the
+    default is not used.
+    """
     found = find_text(name)
     text = default if found is None else found
     settings_read[name] = Setting(name, text, describe_source(name))
@@ -166,8 +176,8 @@ def read(
 ) -> Value:
     """Return the parsed value of a variable, or of the default if it is empty.
 
-    If `parse` raises an error, the process stops with a line that says what is
-    expected.
+    If `parse` raises one of WRONG_VALUE_ERRORS, the process stops with a line that says
+    what is expected.
     """
     text = get_text(name, default=default).strip()
     try:
@@ -225,9 +235,10 @@ def read_phone_region(name: str) -> str:
 
 
 def read_openid_server(name: str, *, is_required: bool, allow_http: bool) -> str:
-    """Return the URL of an OpenID provider, or "" if there is none.
+    """Return the URL of an OpenID provider, without a slash at the end.
 
-    The URL must use HTTPS and cannot contain "@", unless `allow_http` is true.
+    Returns "" if the variable is empty and not required. The URL must use HTTPS and
+    cannot contain "@", unless `allow_http` is true.
     """
     expected = "a URL such as https://login.example.com (https, without a password)"
     parse = partial(parse_openid_server, is_required=is_required, allow_http=allow_http)
@@ -361,7 +372,7 @@ def parse_replica(url: str, *, primary: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _configure_sqlite(database: dict[str, Any]) -> None:
-    # Django's backend, except that migrations do not drop triggers.
+    # Django's backend, except that migrations preserve triggers.
     database["ENGINE"] = "orgadmin.access.sqlite_backend"
     # SQLite allows one writer at a time. With "IMMEDIATE", a transaction waits for the
     # write lock at its beginning. Otherwise, it could fail halfway because another
@@ -374,7 +385,7 @@ def _configure_sqlite(database: dict[str, Any]) -> None:
 
 
 def _configure_postgresql(database: dict[str, Any], pool_size: int) -> None:
-    # Django's backend, except that migrations do not block other transactions.
+    # Django's backend, except that migrations block other transactions only briefly.
     database["ENGINE"] = "django_zero_downtime_migrations.backends.postgres"
     database["CONN_HEALTH_CHECKS"] = True
     if pool_size == 0:

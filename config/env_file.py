@@ -2,10 +2,11 @@
 
 The file is parsed and never executed. Its format is a subset of the format of systemd's
 EnvironmentFile: systemd reads every file that this module accepts in the same way.
-Lines that systemd and a shell would read differently are refused. This module only
-needs the standard library, so scripts can use it as well.
+Outside single quotes, $, ` and \\ are refused, because shells and systemd treat them
+differently. Between double quotes, they can be escaped. This module only needs the
+standard library, so scripts can use it as well.
 
-    # A comment on a line of its own.
+    # A comment on a line of its own. It can also begin with ";".
     NAME=a value without quotes; backslashes, quotes, $ and ` are not allowed here
     NAME='any character except a single quote'
     NAME="any character; write \\" \\\\ \\$ and \\` with a backslash"
@@ -80,6 +81,10 @@ def parse_env_file(content: bytes) -> dict[str, Variable]:
 
 
 def decode(content: bytes) -> str:
+    """Return the text of a file.
+
+    Raises `EnvFileError` if it is not UTF-8, or contains a control character.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -144,6 +149,7 @@ def parse_value(text: str, start: int, line: int, name: str) -> tuple[str, int]:
 
 
 def parse_plain_value(text: str, line: int, name: str) -> str:
+    """Return a value without quotes, without the spaces at its end."""
     value = text.rstrip(" \t")
     if value != value.lstrip(" \t"):
         raise EnvFileError(
@@ -159,6 +165,7 @@ def parse_plain_value(text: str, line: int, name: str) -> str:
 
 
 def unescape(text: str, line: int, name: str) -> str:
+    """Return the text between double quotes without the backslashes that escape."""
     if REPLACED_BY_SHELLS.search(text):
         raise EnvFileError(
             line,

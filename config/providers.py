@@ -49,7 +49,10 @@ class OpenIDProvider:
 
 
 def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
-    """Return the providers, in the order in which the sign-in page lists them."""
+    """Return the providers, in the order in which the sign-in page lists them.
+
+    Their names must differ. If a variable is invalid, the process stops.
+    """
     providers = []
     server = env.read_openid_server(
         "OIDC_SERVER", is_required=False, allow_http=allow_http
@@ -73,7 +76,7 @@ def read_providers(*, allow_http: bool) -> list[OpenIDProvider]:
 def read_provider(
     provider_id: str, prefix: str, name: str, *, allow_http: bool
 ) -> OpenIDProvider:
-    """Return the provider whose variables begin with the prefix."""
+    """Return the provider whose variables begin with the prefix, such as "OIDC"."""
     server = env.read_openid_server(
         f"{prefix}_SERVER", is_required=True, allow_http=allow_http
     )
@@ -124,10 +127,10 @@ def read_roles(name: str) -> tuple[GroupRole, ...]:
 
 
 def parse_roles(text: str) -> tuple[GroupRole, ...]:
-    """Return the roles in a list of "GROUP=ROLE@REFERENCE" items.
+    """Return the roles in a comma-separated list of "GROUP=ROLE@REFERENCE" items.
 
     Separators inside a name are escaped as in URLs: %2C for a comma, %3D for an equals
-    sign.
+    sign. Raises ValueError if an item is invalid.
     """
     return tuple(parse_role(item) for item in split(text))
 

@@ -1,7 +1,7 @@
 """Django settings of orgadmin.
 
 Deployments differ only in their environment variables, which docs/operations.md lists.
-The functions in `env.py` read and check the variables.
+The functions in `env.py` and `providers.py` read and check the variables.
 
 For all settings and their values, see
 https://docs.djangoproject.com/en/5.2/ref/settings/
@@ -14,7 +14,7 @@ from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Whether this process runs a command of manage.py instead of a WSGI server.
+# Whether this process was started with manage.py, so it is not a WSGI server.
 IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
 
@@ -28,7 +28,8 @@ SECRET_KEY = env.read_required(
     default="insecure, for development only" if DEBUG else "",
 )
 
-# Earlier secret keys. Links in emails that were signed with these are still accepted.
+# Earlier secret keys. Sessions and links that were signed with these remain valid, and
+# second factors that were encrypted with these still work.
 SECRET_KEY_FALLBACKS = env.read_list("SECRET_KEY_FALLBACKS", default=[])
 
 
@@ -148,7 +149,7 @@ DATABASES = {
     ),
 }
 
-# An optional standby, from which lists, search, history and exports are read.
+# An optional standby, from which most lists, search, history and exports are read.
 replica = env.read_replica("DATABASE_REPLICA_URL", primary=DATABASES["default"])
 
 DATABASE_ROUTERS = []
@@ -164,11 +165,11 @@ SERIALIZATION_MODULES = {"json": "orgadmin.records.fixtures"}
 
 # Migrations on PostgreSQL (django-zero-downtime-migrations)
 
-# A statement that waits longer for a lock is canceled, so that other transactions do
-# not have to wait behind it.
+# A statement that has to wait longer for a lock is canceled and tried again, so that
+# other transactions do not have to wait behind it.
 ZERO_DOWNTIME_MIGRATIONS_LOCK_TIMEOUT = "80ms"
 
-# A blocking statement that runs longer is canceled. Our migrations do not contain any.
+# A statement that blocks other transactions is canceled if it runs longer.
 ZERO_DOWNTIME_MIGRATIONS_STATEMENT_TIMEOUT = "5s"
 
 # Statements that do not block others, such as building an index, have no timeout.
@@ -184,7 +185,8 @@ ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
 
 # Backups
 
-# The file in which the backup reports when it last succeeded and failed. Optional.
+# The path of the file that says when backups, and restores that verify them, last
+# succeeded and failed. Optional.
 BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
 
 
@@ -200,8 +202,9 @@ FAILURE_EMAIL = env.read_list("FAILURE_EMAIL", default=[])
 
 # Background tasks (django-tasks)
 
-# Tasks wait in the database until "manage.py worker" runs them. With DEBUG, tasks run
-# immediately, so that developers do not need a worker.
+# Tasks, such as emails, wait in the database until "manage.py worker" runs them. With
+# DEBUG, they run after the commit of the transaction that adds them, so that developers
+# do not need a worker.
 TASKS = {
     "default": {
         "BACKEND": "django_tasks_db.DatabaseBackend",
@@ -238,8 +241,8 @@ EMAIL_TIMEOUT = 10  # seconds
 
 DEFAULT_FROM_EMAIL = env.read_text("DEFAULT_FROM_EMAIL", default="orgadmin@localhost")
 
-# Whether people get an email when their own role changes or their invitation is
-# accepted. Each person can turn off these emails.
+# Whether people get an email when their own role changes or soon ends, and when someone
+# accepts an invitation that they sent. Each person can turn off these emails.
 NOTIFY_PEOPLE = env.read_flag("NOTIFY_PEOPLE", default=True)
 
 # Whether admins get an email when the members of their organization change. Each admin
@@ -249,7 +252,8 @@ NOTIFY_ADMINS = env.read_flag("NOTIFY_ADMINS")
 
 # Links in emails
 
-# The number of days after which the link in an invitation expires.
+# The number of days after which the link in an invitation expires. If the membership
+# would end earlier, so does the link.
 INVITATION_DAYS = 7
 
 # The number of seconds after which a link to set a password expires. This must be at
@@ -336,13 +340,14 @@ ACCOUNT_RATE_LIMITS = False
 # Django's sessions in the database, which also record the user of each session.
 SESSION_ENGINE = "orgadmin.accounts.sessions.session_store"
 
-# The number of seconds after which the session of a visitor ends. People get a new
-# session when they sign in.
+# The number of seconds after which the session of a visitor ends. The session of a
+# person who is signed in has the limits below instead.
 SESSION_COOKIE_AGE = 60 * 60
 
-# People are signed out after SESSION_IDLE_MINUTES without a request, and after
-# SESSION_HOURS in any case. The defaults allow a long break and a working day. Most
-# people visit the site about once a month, so longer sessions would not help them.
+# People are signed out after SESSION_IDLE_MINUTES without a request, and SESSION_HOURS
+# after they signed in or last confirmed who they are. The defaults allow a long break
+# and a working day. Most people visit the site about once a month, so longer sessions
+# would not help them.
 SESSION_IDLE_MINUTES = env.read_positive_number("SESSION_IDLE_MINUTES", default=60)
 
 SESSION_HOURS = env.read_positive_number("SESSION_HOURS", default=12)
@@ -398,7 +403,7 @@ MFA_TOTP_TOLERANCE = 1
 
 # History (django-simple-history)
 
-# Versions are always looked up by organization, so an index by date is not necessary.
+# Versions are looked up by organization or by ID, so an index by date is not necessary.
 SIMPLE_HISTORY_DATE_INDEX = False
 
 
@@ -411,7 +416,8 @@ LANGUAGES = [
     ("fr", "Français"),
 ]
 
-# The cookie contains the language that the person has chosen, for the sign-in page.
+# The cookie contains the language that someone has chosen in this browser. For people
+# who are signed in, the language in their account is used instead.
 LANGUAGE_COOKIE_AGE = 365 * 24 * 60 * 60  # seconds
 
 LANGUAGE_COOKIE_HTTPONLY = True
@@ -447,8 +453,8 @@ if DEBUG:
 
 # Security headers and cookies
 
-# Pages cannot load anything from other sites, run inline scripts, or be shown in
-# frames.
+# Pages cannot load anything from other sites, run inline scripts, use inline styles, or
+# be shown in frames. Images can be in "data:" URLs.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -478,7 +484,8 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 # Forms contain the CSRF token, so scripts do not have to read the cookie.
 CSRF_COOKIE_HTTPONLY = True
 
-# Shows a form again if it was sent with the CSRF token of a session that has ended.
+# Shows a form of this site again if its CSRF token belongs to another session, for
+# example because the session of its page has ended.
 CSRF_FAILURE_VIEW = "orgadmin.accounts.sessions.expired_session_forms.csrf_failure"
 
 if BASE_URL.startswith("https://"):
@@ -513,8 +520,8 @@ if BASE_URL.startswith("https://"):
 
 # Logging
 
-# With DEBUG, Django's default applies, without the lines about static files. Otherwise,
-# each line is JSON.
+# With DEBUG, Django's default applies, but without the lines about static files that
+# were served successfully. Otherwise, each line is JSON.
 
 # Commands print their results to standard output, so they log to standard error.
 LOG_STREAM = "ext://sys.stdout"
@@ -565,8 +572,8 @@ else:
             # Below WARNING, fido2 logs the ID of each passkey, which identifies a
             # person.
             "fido2": {"level": "WARNING"},
-            # Below ERROR, this logger reports each use of a connection and each attempt
-            # to open one.
+            # Below ERROR, this logger reports each use of a connection, and each failed
+            # attempt to open one.
             "psycopg.pool": {"level": "ERROR"},
         },
         "handlers": {

@@ -20,8 +20,8 @@ threads = 4
 # A worker without a free thread does not accept connections, because another worker may
 # have a free thread.
 worker_connections = threads
-# An open connection would occupy a thread. The proxy keeps the connections of clients
-# open instead.
+# Open connections count towards `worker_connections`, even if they are idle. The proxy
+# keeps the connections of clients open instead.
 keepalive = 0
 
 # Both are in seconds. gunicorn kills a worker that does not report for `timeout`. A
@@ -34,8 +34,8 @@ worker_tmp_dir = "/dev/shm"
 # The control socket would be in the home folder, which the service does not have.
 control_socket_disable = True
 
-# PostgreSQL's timeouts for requests. Commands have no timeouts. A connection pooler
-# refuses these options, so set PGOPTIONS to "" behind a pooler.
+# PostgreSQL's timeouts for requests. They do not apply to commands. PgBouncer refuses
+# connections with these options, so set PGOPTIONS to "" behind a pooler.
 timeouts = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
@@ -53,7 +53,10 @@ if settings.METRICS_TOKEN:
 
 
 def child_exit(server, worker):
-    """Forget the connections of a process that has ended. What it counted remains."""
+    """Remove the database connections of a process that has ended from the metrics.
+
+    The process's counts, such as the requests, remain.
+    """
     if metrics_folder:
         from prometheus_client.multiprocess import mark_process_dead
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Make a backup now and every day, and restore one every Sunday to verify it. Failures are
-# written to the status file, and the site reports them.
+# Make a backup now and every day. To verify the backups, restore the newest every Sunday,
+# and every day until one was restored. Failures are written to the status file, and the
+# site reports them.
 set -eu
 PGPASSWORD=$(cat /run/secrets/backup_password)
 export PGPASSWORD
