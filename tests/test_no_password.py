@@ -71,7 +71,7 @@ class ForgottenPasswordTests(NoPasswordCase):
         self.ask()
         [message] = mail.outbox
         self.assertNotIn("Sign in with", message.body)
-        self.assertIn("ask the people who run this site", message.body)
+        self.assertIn("ask platform staff", message.body)
 
     def test_only_buttons_that_work_for_the_person(self):
         other = describe_provider(self.server, id="partner", name="Partner")

@@ -30,8 +30,8 @@ from orgadmin.models import User
 from orgadmin.records import encryption
 
 NO_ACCOUNT = _(
-    "You do not have an account here, or your account is deactivated. Ask the people"
-    " who run this site for access."
+    "You do not have an account here, or your account is deactivated. Ask platform"
+    " staff for access."
 )
 
 SIGN_IN_AGAIN = _("Your account was changed while you were signing in. Sign in again.")

@@ -90,8 +90,8 @@ class InviterLostAccess(InvitationError):
 
 class AccountInactive(InvitationError):
     explanation = gettext_lazy(
-        "The account with this email address is deactivated. Ask the people who run"
-        " this site to activate it."
+        "The account with this email address is deactivated. Ask platform staff to"
+        " activate it."
     )
 
 

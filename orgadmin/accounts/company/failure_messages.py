@@ -62,8 +62,8 @@ TEXTS: dict[Kind, str | Promise] = {
     ),
     Kind.SETTINGS: _(
         "Sign-in failed because the connection between this site and %(provider)s is"
-        " not set up correctly. You cannot fix this yourself: tell the people who run"
-        " this site. If you have a password for this site, you can sign in with it."
+        " not set up correctly. You cannot fix this yourself: tell platform staff. If"
+        " you have a password for this site, you can sign in with it."
     ),
     Kind.AGAIN: _(
         "Sign-in failed because it took too long, or was started in another browser."
