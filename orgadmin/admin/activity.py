@@ -1,7 +1,8 @@
 """Shows people the events of the audit log that are about their own account.
 
-For changes by platform staff, people do not see the name or the network of the person.
-Superusers see the events about each person, with all names.
+People see the name and the network of an event only if they acted themselves. Others
+who were signed in are called platform staff. Superusers see the events about each
+person, with all names.
 """
 
 import datetime
@@ -70,7 +71,7 @@ def describe_activity(event, reader):
 
 
 def find_reason(event):
-    """Return the reason for which platform staff viewed the site as the person."""
+    """Return why a superuser viewed the site as the person, or "" for other events."""
     if event.event != SecurityEvent.VIEWING_STARTED:
         return ""
     return event.personal.get("reason", "")
@@ -79,7 +80,8 @@ def find_reason(event):
 def name_actor(event, reader):
     """Return the name of the person who acted, limited to what the reader can see.
 
-    Returns "" if the site does not know who acted.
+    For readers who are not superusers, returns "" if the person who acted was not
+    signed in, and "Platform staff" for everyone else, including commands.
     """
     if event.actor_key == reader.pk:
         return _("You")
@@ -91,6 +93,11 @@ def name_actor(event, reader):
 
 
 def may_see_network(event, reader):
+    """Return whether the reader can see from which network someone acted.
+
+    Readers who are not superusers see it for what they did themselves, and for people
+    who were not signed in, for example after a wrong password.
+    """
     if reader.is_superuser or event.actor_key == reader.pk:
         return True
     return event.is_actor_unknown

@@ -88,9 +88,10 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
         return event.position
 
     def get_search_results(self, request, queryset, search_term):
-        """Return the events of the person with this exact name, address or ID.
+        """Return the events by and about the person with this name, address or ID.
 
-        Searching for parts of a name would be slow.
+        Without a search text, returns all events. Searching for parts of a name would
+        be slow.
         """
         term = clean_search(search_term).strip()
         if not term:
@@ -120,8 +121,8 @@ class AuditLogAdmin(SuperuserOnlyAdmin):
     def export_view(self, request, kind):
         """Download the list as a file, with the search and filters of the page.
 
-        The rows are in the order of the log's hash chain. Without a filter, the last
-        row is the event about this export.
+        The rows are in the order of the log's hash chain. Without a filter, they
+        include the event about this export.
         """
         events = list_all_rows(self, request)
         record_export("audit log", actor=request.user, filters=sorted(request.GET))
@@ -148,9 +149,9 @@ def find_keys(term):
 
 
 def describe_details(event):
-    """Return the details of an event, including personal ones, as "name: value".
+    """Return the details of an event, such as "content: people; filters: role".
 
-    Leaves out empty values.
+    Includes personal details, and leaves out empty values.
     """
     details = []
     for name, value in {**event.details, **event.personal}.items():

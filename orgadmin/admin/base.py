@@ -152,10 +152,10 @@ class ClosedModelAdmin(
 
     @property
     def media(self):
-        """The scripts of pages, without those that fill in a field from another field.
+        """The scripts of pages.
 
-        These scripts are a third of what a page loads. They are only included if
-        `prepopulated_fields` is set.
+        Django's scripts that fill in a field from another field are large, so they are
+        included only if `prepopulated_fields` is set.
         """
         if self.prepopulated_fields:
             return super().media
@@ -223,9 +223,9 @@ class ClosedModelAdmin(
         return super().render_delete_form(request, context)
 
     def refuse(self, request, obj, page):
-        """Respond to a page that the person cannot open, as if the object was missing.
+        """Respond to a page that the person cannot open, as if the object were missing.
 
-        Subclasses can explain more if the person can view the object.
+        `Gated` classes explain more if the person can view the object.
         """
         key = str(obj.pk)
         return self._get_obj_does_not_exist_redirect(request, self.opts, key)
@@ -233,7 +233,7 @@ class ClosedModelAdmin(
     def render_change_form(
         self, request, context, add=False, change=False, form_url="", obj=None
     ):
-        """Add the names of the pages that the template can link to."""
+        """Add the names of the pages that the person can open, and other variables."""
         context["pages"] = []
         if obj is not None:
             context["pages"] = [
@@ -300,8 +300,9 @@ class ClosedModelAdmin(
     # Lists and choices
 
     def changelist_view(self, request, extra_context=None):
-        """Show the list, or run an action. Refuses keys of rows that are not numbers.
+        """Show the list, or run an action.
 
+        Raises `SuspiciousOperation` if the key of a selected row is not a number.
         Django would query the database for any key in the request, and some keys make
         the query fail.
         """
@@ -316,8 +317,8 @@ class ClosedModelAdmin(
     def narrow_by(self, queryset, user, required):
         """Return the rows with an organization on which the user has a permission.
 
-        This method returns all rows, because only rows of `Gated` classes belong to
-        organizations.
+        This method and those below do not ask the rule, because only rows of `Gated`
+        classes belong to organizations. `Gated` classes override them.
         """
         return queryset
 
@@ -367,6 +368,7 @@ class ClosedModelAdmin(
     def response_action(self, request, queryset, **kwargs):
         """Run an action, unless "select all" selects more than ACTION_LIMIT rows.
 
+        In this case, returns None, and Django shows the list again with a message.
         Django 6.1 passes more arguments, so the method accepts any `kwargs`.
         """
         if self._selects_all(request) and has_more_rows_than(ACTION_LIMIT, queryset):
@@ -434,9 +436,9 @@ class ClosedModelAdmin(
 
 
 class SuperuserOnlyAdmin(ClosedModelAdmin):
-    """The admin class of a model that only superusers can see.
+    """The base class for models that only superusers can see.
 
-    Everyone else cannot see rows, pages, or even the name of the model.
+    Other people see neither the rows and pages nor the name of the model.
     """
 
     # Django's widget with two boxes would load all choices, so it is not used.

@@ -1,7 +1,8 @@
 """System checks that refuse admin classes which do not ask the access rule.
 
-The checks cannot examine generic relations, custom views and filters, the output of
-methods in lists, or a second foreign key to an organization. Tests must cover these.
+The checks cannot examine generic relations, what custom views and filters show, the
+output of methods in lists, or a second foreign key to an organization. Tests must cover
+these.
 """
 
 from dataclasses import dataclass
@@ -22,15 +23,15 @@ from orgadmin.admin.gated import (
 from orgadmin.admin.lists.filters import Filter
 from orgadmin.models import Organization, User
 
-# Models that belong to organizations but do not have a gated admin class, with the
-# reason.
+# Models that belong to organizations but do not have pages of their own, and therefore
+# no gated admin class, with the reason.
 UNGATED = {
-    "orgadmin.AcceptedInvitation": "No page shows it.",
-    "orgadmin.AccessLink": "No page shows it.",
-    "orgadmin.AccessRequest": "Only an organization's own pages show it.",
-    "orgadmin.Invitation": "Only an organization's People page shows it.",
-    "orgadmin.OrganizationUserObjectPermission": "No page shows it.",
-    "orgadmin.OrganizationGroupObjectPermission": "No page shows it.",
+    "orgadmin.AcceptedInvitation": "Only the export of a person's data contains it.",
+    "orgadmin.AccessLink": "The Requests page of the organization shows it.",
+    "orgadmin.AccessRequest": "The Requests page of the organization shows it.",
+    "orgadmin.Invitation": "The People page of the organization shows it.",
+    "orgadmin.OrganizationUserObjectPermission": "The access pages explain it.",
+    "orgadmin.OrganizationGroupObjectPermission": "The access pages explain it.",
 }
 
 # The methods that an admin class must not override, because the checks cannot examine
@@ -88,6 +89,12 @@ def check_admin_site(app_configs, site=None, models=None, **kwargs):
 
 
 def check_admin_class(model, model_admin):
+    """Yield the errors of an admin class.
+
+    It must ask the access rule or be for superusers only (E002), must not show or
+    change more than the rule permits (E003, E004 and E006), and must require a recent
+    sign-in for changes of people and groups (E007).
+    """
     if isinstance(model_admin, GatedModelAdmin):
         yield from check_path_to_organization(model_admin)
         yield from check_inlines(model_admin)
@@ -101,7 +108,7 @@ def check_admin_class(model, model_admin):
         )
         yield make_error("E002", mistake, type(model_admin))
     if isinstance(model_admin, ClosedModelAdmin):
-        yield from check_sign_in(model, model_admin)
+        yield from check_recent_sign_in(model, model_admin)
 
 
 def check_inlines(model_admin):
@@ -205,7 +212,10 @@ def belongs_to_organization(model):
 
 
 def check_options(model_admin):
-    """Check for options that show or change more than the access rule permits."""
+    """Yield errors for options that could show or change more than the rule permits.
+
+    Also refuses options that cannot be checked, or that cause server errors.
+    """
     finders = [
         find_dynamic_options,
         find_hidden_fields,
@@ -266,13 +276,17 @@ def find_revealing_filters(model_admin):
 
 
 def reveals_values(model, list_filter):
-    """Return whether a filter offers values from rows that are not in the list."""
+    """Return whether a filter reveals values that the person cannot see.
+
+    These are hidden fields, and values from rows that are not in the list. Returns
+    False for filter classes without a field, which `find_undeclared_filters()` checks.
+    """
     name = list_filter
     filter_class = None
     if isinstance(list_filter, list | tuple):
         name, filter_class = list_filter
     if not isinstance(name, str):
-        return False  # a custom filter class, which needs its own test
+        return False
     if is_hidden(model, name):
         return True
     if filter_class is admin.RelatedOnlyFieldListFilter:
@@ -367,7 +381,7 @@ def find_field(model, name):
 # Recent sign-ins: E007
 
 
-def check_sign_in(model, model_admin):
+def check_recent_sign_in(model, model_admin):
     """Check that changes of people and groups need a recent sign-in."""
     if not is_open_to_old_sign_ins(model_admin) or not is_about_people(model):
         return

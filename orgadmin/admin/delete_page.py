@@ -14,9 +14,12 @@ class DeletePage:
     """Changes Django's page that shows what will be deleted."""
 
     def get_deleted_objects(self, objs, request):
-        """Name the objects, and count what will be deleted with them.
+        """Return what Django's page shows before objects are deleted, without names.
 
-        Django would show every related row, and run a query for the name of each.
+        Returns links to the objects, the number of rows of each model that will be
+        deleted (including the objects themselves), the names of the models whose rows
+        the person may not delete, and links to rows that prevent the deletion. Django
+        would name every related row, and run a query for the name of each.
         """
         collector = NestedObjects(router.db_for_write(self.model))
         collector.collect(objs)
@@ -42,7 +45,10 @@ class DeletePage:
         return all(model_admin.has_delete_permission(request, row) for row in rows)
 
     def _list_first(self, objects):
-        """Return links to up to DELETIONS_SHOWN objects, and the number of others."""
+        """Return the names of up to DELETIONS_SHOWN objects, and the number of others.
+
+        Objects with an admin class have a link.
+        """
         objects = list(objects)
         lines = [self._describe_with_link(obj) for obj in objects[:DELETIONS_SHOWN]]
         more = len(objects) - DELETIONS_SHOWN

@@ -1,8 +1,9 @@
 """The page that adds or changes an object.
 
-The page saves only what the person changed, and saves each form only once. If a change
-by someone else prevents saving, a message explains this. If the person has to sign in
-again before the form is saved, the page shows again what they had entered.
+The page saves only what the person changed. If a form that adds rows is sent twice, it
+is saved only once. If a change by someone else prevents saving, a message explains
+this. If the person has to sign in again before the form is saved, the page shows again
+what they had entered.
 """
 
 from functools import partial
@@ -91,7 +92,8 @@ class FormPage:
 
         If saving fails because someone else changed something at the same time, the
         form is validated and saved once more. It then takes that change into account,
-        and shows an error if necessary.
+        and shows an error if necessary. If saving fails again, the page is reloaded
+        with a message.
         """
         view = super().changeform_view
         if has_form_key(request) and self._can_add_rows(object_id):
@@ -174,8 +176,8 @@ def is_caused_by_another_change(error):
 
     Django raises a plain `DatabaseError` if the row to update no longer exists. The
     database reports an `IntegrityError` if a related row no longer exists, or if a
-    unique value is already used. All other subclasses of `DatabaseError` are real
-    failures.
+    unique value is already used. Returns False for all other subclasses of
+    `DatabaseError`.
     """
     if isinstance(error, ObjectDoesNotExist):
         return True

@@ -153,6 +153,8 @@ class OrganizationForm(MergingForm):
 
     def _get_validation_exclusions(self):
         exclude = super()._get_validation_exclusions()
+        # The archived organization still has the reference, so Django would refuse it.
+        # It is removed there before this organization is saved.
         if self.taken_reference:
             exclude.add("reference")
         return exclude
@@ -342,8 +344,11 @@ class UserForm(UserChangeForm):
     def _require_confirmation(self, organizations_by_field):
         """Add an error that asks for confirmation, unless the change was confirmed.
 
-        The error is shown at the first field that has any organizations. The change is
-        confirmed if the request contains the IDs of all affected organizations.
+        `organizations_by_field` contains the organizations that would lose their last
+        admin because of each field. The error is shown at the first field that has any.
+        The change is confirmed if the request contains the IDs of all of them. Then,
+        `confirmed` or `successors` is set. Only superusers can confirm the change. For
+        other users, the error says why it is refused.
         """
         fields = [name for name, rows in organizations_by_field.items() if rows]
         if not fields:
@@ -383,6 +388,8 @@ class UserForm(UserChangeForm):
 
     def _read_successor(self, keys):
         """Set `successors`, or `confirmed` if nobody was named.
+
+        If the person who was named cannot take over, adds an error instead.
 
         `keys` are the IDs of the organizations that would lose their last admin.
         """
@@ -424,5 +431,6 @@ class UserForm(UserChangeForm):
         except AmbiguousRoles as error:
             # The form was valid when one of the two chosen roles was the person's
             # current role, which the other one replaced. The person lost that role in
-            # the meantime, so now both roles are new.
+            # the meantime, so now both roles are new. After this error,
+            # `changeform_view()` validates the form again.
             raise IntegrityError("Both roles of an organization are new.") from error

@@ -72,7 +72,8 @@ class GatedInlineFormSet(forms.BaseInlineFormSet):
     def _find_row(self, key):
         """Return the row of this organization with a primary key.
 
-        Returns None for an empty key. Raises `ValidationError` for any other key.
+        Returns None for an empty key. Raises `ValidationError` if the organization does
+        not have a row with this key.
         """
         if not key:
             return None

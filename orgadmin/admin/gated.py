@@ -1,8 +1,8 @@
 """Admin classes for organizations, and for the models that belong to them.
 
-These classes ask the access rule about everything that they show and change, so their
-subclasses do not need their own permission checks. The system checks in `checks.py`
-refuse any other admin class for these models.
+These classes ask the access rule before they show or change rows. Subclasses check
+permissions only in pages that they add beside lists, such as exports. The system checks
+in `checks.py` refuse any other admin class for these models.
 """
 
 from functools import partial
@@ -40,7 +40,7 @@ from orgadmin.records.history import (
 
 # The maximum number of rows in which `may_sort()` looks up a person's permission.
 # People who can view more rows cannot sort by values that not everyone is allowed to
-# know.
+# know, unless they have the permission on all organizations.
 MAX_ROWS_TO_SORT = 5_000
 
 
@@ -246,8 +246,8 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
     def respond_to_denial(self, request, object_id, page):
         """Respond to a page of Django's admin that the person cannot open.
 
-        Raises `PermissionDenied` again if the object does not exist, or if the person
-        cannot view it.
+        Called after Django raised `PermissionDenied`. Raises it again if the object
+        does not exist, or if the person cannot view it.
         """
         obj = self.get_object(request, unquote(object_id))
         if obj is None:
@@ -255,7 +255,10 @@ class GatedModelAdmin(Gated, ClosedModelAdmin):
         return self.refuse(request, obj, page)
 
     def refuse(self, request, obj, page):
-        """Explain why the person cannot open a page of an object that they can view."""
+        """Explain why the person cannot open a page of an object that they can view.
+
+        If they can no longer view the object, responds as if it were missing.
+        """
         if not self.has_view_permission(request, obj):
             return super().refuse(request, obj, page)
         organization = Organization.objects.get(pk=self.get_organization_id(obj))

@@ -19,7 +19,11 @@ class HistoryPage:
         return response
 
     def read_history(self, request, log_entries, obj):
-        """Return template variables that replace Django's page of log entries."""
+        """Return template variables that replace Django's page of log entries.
+
+        Returns {} if no entries of deleted accounts have to be added. Then, Django's
+        page is shown.
+        """
         # Django shows the oldest entry first.
         entries = add_kept_entries(log_entries, obj, newest_first=False)
         if not isinstance(entries, CombinedEntries):

@@ -1,9 +1,10 @@
 """Asks for confirmation before an organization loses its last active admin.
 
 A page that ends someone's access shows the organizations that would have no active
-admin. When the person confirms the change, the form sends the IDs of these
-organizations. If the change would affect other organizations by then, the guards in
-`models/guards.py` refuse it. `successors.py` asks who takes over instead.
+admin. When a superuser confirms the change, the form sends the IDs of these
+organizations. Other people cannot confirm it. If the change affects other organizations
+by then, the guards in `models/guards.py` refuse it. `successors.py` asks who takes over
+instead.
 """
 
 from django.utils.translation import gettext as _

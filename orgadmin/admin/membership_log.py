@@ -128,8 +128,8 @@ class MembershipLogPage:
 def list_visible_people(organization, user):
     """Return the people whose current usernames the user can see in the log.
 
-    An organization's admins can see the current usernames of members only. About people
-    who left, they do not see later changes.
+    Superusers can see all current usernames. Other people who manage members can see
+    those of current members. For people who left, they see the username in the log.
     """
     if user.is_superuser:
         return User.objects.all()

@@ -17,12 +17,12 @@ class MergingForm(forms.ModelForm):
     - If the stored value is the value that they saw, the sent value is saved.
     - If only someone else changed the field, the stored value is kept, and the label of
       the field is added to `merged`.
-    - If both changed the field, an error shows the stored value. Saving again
-      overwrites it.
+    - If both changed the field, to different values, an error shows the stored value.
+      Saving again overwrites it.
 
-    If a request does not contain the values that the person saw, such as a request from
-    a script, all sent values are saved. `ClosedModelAdmin.get_form()` sets `user` to
-    the person who edits.
+    If a request does not contain the value that the person saw, such as a request from
+    a script, the sent value is saved. `ClosedModelAdmin.get_form()` sets `user` to the
+    person who edits.
     """
 
     def __init__(self, *args, **kwargs):

@@ -78,7 +78,10 @@ def list_searchable(request: HttpRequest) -> list[ModelAdmin]:
 
 
 def search(request: HttpRequest, text: SearchText) -> list[ResultsOfModel]:
-    """Return the results for each model. Models without results are left out."""
+    """Return the results for each model. Models without results are left out.
+
+    If people were found, this is recorded in the audit log.
+    """
     sees_everything = get_gate(request).permits_everywhere("view")
     groups = []
     for model_admin in list_searchable(request):

@@ -96,8 +96,8 @@ class OrganizationAdminSite(admin.AdminSite):
     def has_permission(self, request):
         """Return whether the person can open the page of a request.
 
-        People who can view any organization can enter the admin. Everyone else who is
-        signed in can open only the pages about their own account.
+        Superusers, staff, and people who can view any organization can enter the admin.
+        Everyone else who is signed in can open only the pages about their own account.
         """
         return is_own_page(request) or self.may_enter(request)
 
@@ -116,8 +116,9 @@ class OrganizationAdminSite(admin.AdminSite):
     def admin_view(self, view, cacheable=False):
         """Protect a view of the admin site, and require a recent sign-in if needed.
 
-        Every page of the site uses this method, so this is the only place that decides
-        whether a request needs a recent sign-in.
+        The views of the site are wrapped by this method, except the sign-in page and
+        the page activity/. Views in OPEN_TO_OLD_SIGN_INS may require a recent sign-in
+        by themselves.
         """
 
         @wraps(view)
@@ -131,7 +132,10 @@ class OrganizationAdminSite(admin.AdminSite):
         return super().admin_view(protected_view, cacheable)
 
     def login(self, request, extra_context=None):
-        """Show the sign-in page. Redirect people who can already enter the admin."""
+        """Show the sign-in page, or sign someone in.
+
+        Redirects people who open the page although they can already enter the admin.
+        """
         may_enter = self.may_enter(request)
         if may_enter and request.method == "GET":
             # The person signed in in another tab, or used the "Back" button.
@@ -203,7 +207,7 @@ class OrganizationAdminSite(admin.AdminSite):
     def get_app_list(self, request, app_label=None):
         """Return Django's list of models, but with organizations first.
 
-        The list is cached for the request, because the home page needs it twice.
+        The full list is cached for the request.
         """
         known = getattr(request, "_app_list", None)
         if app_label is None and known is not None:

@@ -1,4 +1,7 @@
-"""The page of emails that could not be sent, for superusers."""
+"""The page of emails that could not be sent, for superusers.
+
+It also lists other tasks, such as imports, that a worker gave up.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,9 @@ class UnsentEmail:
 
 
 def find_trouble(request: HttpRequest) -> OutboxState | None:
-    """Return the state of the outbox if there is a problem that a superuser must see.
+    """Return the state of the outbox, or None if nothing is wrong with it.
 
-    Returns None for everyone else, without a query.
+    Returns None for everyone except superusers, without a query.
     """
     if not is_active_superuser(request.user) or not is_queued():
         return None
@@ -51,7 +54,10 @@ def find_trouble(request: HttpRequest) -> OutboxState | None:
 
 
 def unsent_mail_view(request: HttpRequest) -> HttpResponse:
-    """Show the unsent emails, or send or discard them."""
+    """Show the unsent emails, or send or discard them.
+
+    For everyone except superusers, the page does not exist.
+    """
     if not is_active_superuser(request.user):
         raise Http404
     if request.method == "POST":
@@ -104,7 +110,7 @@ def ask_to_discard(request: HttpRequest, count: int) -> HttpResponse:
 
 
 def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:
-    """Return the unsent email that the form chose, or all unsent emails."""
+    """Return the unsent email that was selected in the form, or all unsent emails."""
     given_up = DBTaskResult.objects.failed()
     if "all" in request.POST:
         return given_up
@@ -112,7 +118,7 @@ def choose_mail(request: HttpRequest) -> QuerySet[DBTaskResult]:
 
 
 def change_mail(request: HttpRequest) -> None:
-    """Send or discard the unsent emails that the form chose."""
+    """Send or discard the unsent emails that were selected in the form."""
     chosen = choose_mail(request)
     if "discard" in request.POST:
         number = discard(chosen)

@@ -53,7 +53,7 @@ def describe_not_included(other: OtherAddress) -> str:
 
 
 def find_organization(text: str) -> Organization:
-    """Return the organization with this ID or exact name.
+    """Return the organization with this ID or exact name, even if it is archived.
 
     Raises `CommandError` if there is none, or if there are several.
     """

@@ -1,7 +1,7 @@
 """Load the demo: organizations, accounts to try, and several months of activity.
 
-All changes are made with the same functions that the pages use, but with earlier dates.
-So the logs, the histories and the roles are consistent.
+Changes are made with the functions that the pages use, but with earlier dates. So the
+logs, the histories and the roles are consistent.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ ACCOUNTS = [STAFF, ORG_ADMIN, ORG_REVIEWER, DELEGATE, NEWCOMER]
 def is_loaded() -> bool:
     """Return whether the database contains the demo.
 
-    Raises `NotADemo` if it contains anything else.
+    Raises `NotADemo` if it contains people or organizations, but not the demo's staff
+    account.
     """
     if User.objects.filter(username=STAFF.username).exists():
         return True

@@ -60,7 +60,7 @@ def tell_story(files: Sequence[bytes]) -> None:
     lose_leo(first, organizations[6], staff, demo_admin)
     import_file(files[4], staff, days=33)
     replace_olga(first, second, demo_admin)
-    sign_everyone_in()
+    record_sign_ins()
 
 
 def import_file(content: bytes, staff: User, days: int) -> None:
@@ -194,8 +194,8 @@ def give_temporary_roles(
         give_role(second, [vera], ADMIN, demo_admin, "Until Olga is back", days=60)
 
 
-def sign_everyone_in() -> None:
-    """Record several sign-ins of the accounts to try."""
+def record_sign_ins() -> None:
+    """Record two sign-ins of each demo account, except demo-newcomer."""
     users = find_people("demo-support", "demo-reviewer", "demo-admin", "demo-staff")
     for days, user in zip((11, 10, 9, 8), users, strict=True):
         with days_ago(days):

@@ -29,10 +29,10 @@ from orgadmin.management.search_indexes import find_missing_indexes
 from orgadmin.records.backup_status import describe_backup, find_backup_problem
 from orgadmin.records.doctor.mail_check import examine_outbox
 
-# How long to wait for each server.
+# How long to wait for the pooler, the replica, and the site's own address.
 TIMEOUT = 5  # seconds
 
-# A certificate should be renewed earlier than this before it expires.
+# A certificate that is valid for fewer days than this should be renewed.
 CERTIFICATE_DAYS = 21
 
 # The share of each disk that should be free.
@@ -47,7 +47,7 @@ WAITING_FOR_STANDBY = ("on", "remote_apply")
 
 
 def examine_deployment() -> Iterator[Finding]:
-    """Yield a finding for each part of the deployment, including those that work."""
+    """Yield the findings about the deployment, including those about what works."""
     database = check_database()
     yield database
     if database.level is not Level.ERROR:
@@ -189,7 +189,8 @@ def check_replica() -> Iterator[Finding]:
 def wait_for_replica(primary: replica.ServerState) -> replica.ServerState:
     """Wait until the replica has reached a state of the primary, and return its state.
 
-    Returns earlier after TIMEOUT, or if the server is not a replica of this primary.
+    Also returns after TIMEOUT, or as soon as the server turns out not to be a replica
+    of this primary.
     """
     deadline = time.monotonic() + TIMEOUT
     while True:
@@ -222,6 +223,7 @@ def describe_lag(
         text = f"has replayed everything after {1000 * seconds:.0f} ms"
         return Finding(Level.OK, "replica", text)
     if standby.position >= primary.position:
+        # `has_reached()` also compares the clocks, so only the clock is left.
         behind = (primary.clock - standby.clock).total_seconds()
         text = f"its clock is {behind:.0f} s slow. See “timedatectl” there"
         return Finding(Level.ERROR, "replica", text)

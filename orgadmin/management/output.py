@@ -44,9 +44,9 @@ class DetailedError(CommandError):
 class EscapedCommand(BaseCommand):
     """A command whose output and error messages are escaped.
 
-    All commands of this app that print text from the database, from files, or from
-    their arguments use this class. The logs name the command as the author of changes
-    that it makes without acting for a person.
+    All commands of this app use this class, except those that change a command of
+    Django. The logs name the command as the author of changes that it makes without
+    acting for a person.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -20,7 +20,7 @@ from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import write_constant
 from orgadmin.admin.organizations.filters import find_oldest_pending
-from orgadmin.admin.people.lists import cannot_sign_in
+from orgadmin.admin.people.lists import is_inactive_with_role
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import (
     AccessRequest,
@@ -72,9 +72,9 @@ def list_concerns(
 ) -> list[Concern] | None:
     """Return what needs attention. Concerns with the number 0 are left out.
 
-    `outbox` is the state of the outbox if a superuser must look at it. Returns None for
-    people who are not allowed to see the numbers. Runs one query, and one more for
-    superusers.
+    `outbox` is the state of the outbox, or None if nothing is wrong with it. Returns
+    None for people who are not allowed to see the numbers. Runs one query, and one more
+    for superusers.
     """
     gate = get_gate(request)
     if not gate.permits_everywhere("manage_members"):
@@ -204,11 +204,14 @@ def list_site_counts() -> list[Count]:
 
 
 def find_members_who_cannot_sign_in() -> models.QuerySet[User]:
-    return User.objects.filter(cannot_sign_in()).order_by()
+    return User.objects.filter(is_inactive_with_role()).order_by()
 
 
 def find_refused_imports() -> models.QuerySet[AuditEvent]:
-    """Return the imports that were refused after the last successful import."""
+    """Return the imports that were refused after the last successful import.
+
+    Leaves out imports that were refused more than REFUSED_IMPORTS_SHOWN_FOR ago.
+    """
     events = AuditEvent.objects.order_by()
     imports = events.filter(event=SecurityEvent.IMPORTED).order_by("-at", "-pk")
     since = timezone.now() - REFUSED_IMPORTS_SHOWN_FOR

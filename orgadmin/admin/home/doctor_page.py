@@ -13,7 +13,9 @@ from orgadmin.records.backup_status import find_backup_problem
 
 
 def doctor_run_view(request: HttpRequest) -> HttpResponse:
-    """Show how many errors of each kind remain, and how to repair them.
+    """Show how many errors of each kind the last run found, and how to repair them.
+
+    For everyone except superusers, the page does not exist.
 
     Also shows problems with the backups, if the backups report their state to the site.
     """

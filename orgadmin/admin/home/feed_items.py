@@ -80,7 +80,7 @@ class Item:
 
     @property
     def time(self) -> str:
-        """The time, for an entry of today, or else the date."""
+        """The time of an entry of today, or else the date, as HTML."""
         at = timezone.localtime(self.at)
         if at.date() == timezone.localdate():
             shown = date_format(at, "TIME_FORMAT")
@@ -101,7 +101,11 @@ class ItemPage:
 
 @lru_cache(maxsize=1_000)
 def format_time(local_time: datetime.datetime, language: str | None) -> str:
-    """Return a local time as text, cached because new entries are shown repeatedly."""
+    """Return a local time as text, cached because new entries are shown repeatedly.
+
+    `language` is the active language, in which the text is written. It is a parameter
+    so that the cache has an entry for each language.
+    """
     return date_format(local_time, "DATETIME_FORMAT")
 
 
@@ -112,8 +116,9 @@ def list_recent_activity(
 ) -> ItemPage:
     """Return recent activity, limited to what the person can see.
 
-    If they are already known, `own` are all organizations that the person can view, by
-    ID, and `newest` contains the times at which something last happened to them.
+    `own` ({ID: organization}) are all organizations that the person can view. `newest`
+    is the result of `find_newest()` for them. Pass both if they are already loaded,
+    which saves queries.
     """
     own_pks = None if own is None else list(own)
     page = read_page(Scope(get_gate(request), own_pks), newest=newest)
@@ -219,9 +224,9 @@ class Presenter:
         return keys
 
     def load_names(self) -> dict[int | None, str]:
-        """Return {user ID: name} of people with an account. For others, returns {}.
+        """Return {user ID: name} of the people in the entries who have an account.
 
-        Only superusers can see these names.
+        Only superusers can see these names, so for other readers, this returns {}.
         """
         if not self.request.user.is_superuser:
             return {}
@@ -232,7 +237,9 @@ class Presenter:
         """Return members of the organizations whose members the person manages.
 
         The keys are (organization ID, user ID). The person can see their names, because
-        the People pages of these organizations show them.
+        the People pages of these organizations show them. The result also contains the
+        person, in each of these organizations. For superusers, who can see all names,
+        returns {}.
         """
         if self.request.user.is_superuser:
             return {}
@@ -390,7 +397,7 @@ def find_organization_url(organization: Organization) -> str:
 
 
 def find_url(obj: Any) -> str:
-    """Return the URL of the page that shows an object."""
+    """Return the URL of the page that shows an object, or "" if it has no pages."""
     model_admin = admin.site._registry.get(type(obj))
     if model_admin is None:
         return ""

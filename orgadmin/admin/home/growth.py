@@ -63,10 +63,11 @@ class Growth:
 
 
 def find_growth(request: HttpRequest) -> Growth | None:
-    """Return the charts that the person can see, or None. Runs one query.
+    """Return the charts that the person can see. Runs one query.
 
-    The numbers are updated once a day: by a worker, or else after the first response of
-    the day that shows the charts.
+    Returns None for people who cannot view all organizations, and until there are
+    numbers for MIN_MONTHS months. If no worker has updated the numbers today, they are
+    updated after this response.
     """
     if not get_gate(request).permits_everywhere("view"):
         return None
@@ -91,7 +92,10 @@ def find_growth(request: HttpRequest) -> Growth | None:
 
 
 def make_chart(name: str, label: str | Promise, values: Sequence[int]) -> Chart:
-    """Return a chart whose bars start at zero. The last bar is at the right edge."""
+    """Return a chart whose bars start at zero. The last bar is at the right edge.
+
+    `values` are up to MAX_MONTHS numbers, the oldest first.
+    """
     step = (WIDTH + GAP) // MAX_MONTHS
     highest = max([*values, 1])
     bars = []

@@ -1,7 +1,8 @@
 """The home page.
 
-It shows cards of the person's organizations. People who can view all organizations see
-what needs attention instead.
+It shows cards of the person's organizations. For people who can view all organizations
+or none, it does not show cards. Depending on their permissions, they see what needs
+attention, and charts. Everyone sees recent activity.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ CARD_FIELDS = (
 NAMED_PER_ROLE = 3
 
 
-# Returns the first members of groups except one person, each with the number of members
-# of the group. This is raw SQL, because the ORM would take longer to compile the query
-# than a database takes to run it. Parameters: the IDs of the groups, the ID of the
-# person, NAMED_PER_ROLE.
+# Returns the first active members of groups, except one person, each with the number of
+# all active members of the group except this person. This is raw SQL, because the ORM
+# would take longer to compile the query than a database takes to run it. Parameters:
+# the IDs of the groups, the ID of the person, NAMED_PER_ROLE.
 FIRST_MEMBERS_SQL = """
     SELECT group_id, total, user_id, username, first_name, last_name
     FROM (
@@ -93,8 +94,8 @@ class Card:
 
     `role` is None if the person has access without a role. `people` are some of the
     other members, and `more` is the number of further members. `missing` lists the
-    labels of empty fields. The attributes after `role` are None or empty if the person
-    does not have the permission to see them.
+    labels of empty fields. The attributes after `role` are None or empty if there is
+    nothing to show, or if the person does not have the permission to see them.
     """
 
     organization: Organization
@@ -146,7 +147,7 @@ class Colleagues:
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a group, and how many members the group has."""
+    """A member of a group, and the number of active members, without the reader."""
 
     person: User
     total: int
@@ -271,7 +272,10 @@ def find_role(organization: Organization, sources: Sources) -> Role | None:
 
 
 def find_end(sources: Sources) -> PlannedEnd | None:
-    """Return when someone's permission to view an organization ends, or None."""
+    """Return when someone's permission to view an organization ends.
+
+    Returns None if it does not end, for example because they also have it personally.
+    """
     ends = [source.ends_at for source in sources["view"]]
     latest = [ends_at for ends_at in ends if ends_at is not None]
     return PlannedEnd(max(latest)) if len(latest) == len(ends) else None

@@ -65,7 +65,10 @@ class ImportExportPages:
         return respond_with_rows(request, kind, "organizations", rows, page=url)
 
     def import_view(self, request):
-        """Accept a file, and redirect to its preview. For superusers only."""
+        """Show the form, or store its file and redirect to the preview.
+
+        Raises `PermissionDenied` for everyone except superusers.
+        """
         if not is_active_superuser(request.user):
             raise PermissionDenied
         form = UploadForm(request.POST or None, request.FILES or None)
@@ -83,14 +86,20 @@ class ImportExportPages:
         )
 
     def template_view(self, request):
-        """Download an empty workbook to fill in. For superusers only."""
+        """Download a workbook to fill in.
+
+        Raises `PermissionDenied` for everyone except superusers.
+        """
         if not is_active_superuser(request.user):
             raise PermissionDenied
         return respond_with_template(ORGANIZATIONS)
 
 
 def upload_file(request, form, subject):
-    """Store a file, and make its preview, or queue the preview of a large file."""
+    """Store a file, and make its preview, or queue the preview of a large file.
+
+    `subject` is a value of `Import.Subject`. Returns the stored import.
+    """
     file = form.cleaned_data["file"]
     choices = form.make_choices()
     stored = store_upload(file, file.name, choices, actor=request.user, subject=subject)

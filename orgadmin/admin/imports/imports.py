@@ -1,7 +1,7 @@
 """The list of imports, and the page of each one, for superusers.
 
-Until an import is finished, only its author can open its page and confirm the import.
-For everyone else, the page does not exist.
+Until the file has been imported, only the person who uploaded it can open the page of
+the import. For everyone else, the page does not exist.
 """
 
 from dataclasses import dataclass, replace
@@ -131,6 +131,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
     """The pages on which imports are confirmed, shown and undone.
 
     Files are uploaded on other pages, beside the lists of organizations and people.
+    `stored` is the `Import`, whose author is the person who uploaded the file.
     """
 
     pages = {
@@ -197,7 +198,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
             start_again(stored)
             return HttpResponseRedirect(url)
         if stored.state != Import.State.WAITING:
-            # If the form was sent twice, this shows a message about it.
+            # If the form was sent twice, this raises `AlreadySent`, and the page shows
+            # a message about it.
             note_sent(request, url)
             return HttpResponseRedirect(url)
         if request.POST.get("subject") in Import.Subject.values:
@@ -283,7 +285,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return self.redirect_with_message(request, text)
 
     def _cancel(self, request, stored):
-        """Delete an import, unless it is finished or a worker has started it."""
+        """Delete an import, unless it is done or a worker is carrying it out."""
         rows = Import.objects.filter(pk=stored.pk)
         if is_given_up(stored):
             cancelled = rows.exclude(state__in=Import.DONE_STATES)
@@ -335,7 +337,11 @@ class ImportAdmin(SuperuserOnlyAdmin):
             start_preparing(stored)
 
     def _confirm(self, request, stored, choices):
-        """Import the file, or show a new preview if it can no longer be imported."""
+        """Import a small file, or queue a large one.
+
+        If the file can no longer be imported as the preview shows, makes a new preview
+        instead.
+        """
         url = self.get_record_url(stored)
         stored.choices = choices.to_dict()
         if not is_small(stored):
@@ -366,6 +372,10 @@ class ImportAdmin(SuperuserOnlyAdmin):
         return HttpResponseRedirect(url)
 
     def _carry_out(self, request, stored):
+        """Import a small file. Call this in a transaction.
+
+        Raises `PreviewOutdated` or `ImportRefused` if nothing may be imported.
+        """
         locked = Import.objects.select_for_update(no_key=True)
         if not locked.filter(pk=stored.pk, state=Import.State.WAITING).exists():
             raise PreviewOutdated
@@ -373,6 +383,8 @@ class ImportAdmin(SuperuserOnlyAdmin):
 
     def left_out_view(self, request, stored):
         """Download the rows that an import leaves out, with the reasons.
+
+        If it does not leave out any rows, redirects to the import.
 
         The file is a workbook if the import file was one. Otherwise, it is a CSV file.
         """
@@ -387,7 +399,10 @@ class ImportAdmin(SuperuserOnlyAdmin):
     # Undoing
 
     def undo_view(self, request, stored):
-        """Show what undoing an import would change, or undo it."""
+        """Show what undoing an import would change, or undo it.
+
+        If the import cannot be undone (any longer), redirects to it with a message.
+        """
         url = self.get_record_url(stored)
         if not may_undo(stored) or is_being_undone(stored):
             text = explain_not_undone(AlreadyUndone())
@@ -547,7 +562,7 @@ def get_import_url(stored):
 
 
 def list_own_waiting(user):
-    """Return the unfinished imports of a person, as (import, URL)."""
+    """Return up to MAX_LISTED unfinished imports of a person, as (import, URL)."""
     waiting = Import.objects.filter(actor_key=user.pk).exclude(
         state__in=Import.DONE_STATES
     )
@@ -555,7 +570,10 @@ def list_own_waiting(user):
 
 
 def is_other_choice(choices, chosen):
-    """Return whether the choices differ from those on which the preview is based."""
+    """Return whether the choices differ from those on which the preview is based.
+
+    Ignores `accepts_warnings`, which does not change the preview.
+    """
     options = replace(choices.options, accepts_warnings=False)
     shown = replace(chosen.options, accepts_warnings=False)
     return (
@@ -565,7 +583,10 @@ def is_other_choice(choices, chosen):
 
 
 def add_authors(rows):
-    """Set `author` to the user who uploaded each import. Runs one query."""
+    """Set `author` to the user who uploaded each import. Runs one query.
+
+    The author is None if the account no longer exists.
+    """
     users = User.objects.in_bulk({stored.actor_key for stored in rows})
     for stored in rows:
         stored.author = users.get(stored.actor_key)
@@ -623,7 +644,10 @@ class PeopleNames:
 
 
 def name_user(user):
-    """Return the full name and email address of a person, or else their label."""
+    """Return the full name of a person, with their email address or username.
+
+    Returns their label if they do not have a full name.
+    """
     full_name = user.get_full_name()
     return f"{full_name} ({user.email or user.username})" if full_name else user.label
 

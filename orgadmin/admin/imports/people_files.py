@@ -46,9 +46,10 @@ class PeopleFilePages:
         return urls + super().get_urls()
 
     def export_list_view(self, request, kind):
-        """Download the list of people with their roles. For superusers only.
+        """Download the list of people with their roles.
 
-        The file follows the search, filters and order of the page.
+        The file follows the search, filters and order of the page. Raises
+        `PermissionDenied` for everyone except superusers.
         """
         if not is_active_superuser(request.user):
             raise PermissionDenied
@@ -58,7 +59,10 @@ class PeopleFilePages:
         return respond_with_rows(request, kind, "people", list_people(people), page=url)
 
     def import_view(self, request):
-        """Accept a file, and redirect to its preview. For superusers only."""
+        """Show the form, or store its file and redirect to the preview.
+
+        Raises `PermissionDenied` for everyone except superusers.
+        """
         if not is_active_superuser(request.user):
             raise PermissionDenied
         form = PeopleUploadForm(request.POST or None, request.FILES or None)
@@ -75,7 +79,10 @@ class PeopleFilePages:
         )
 
     def template_view(self, request):
-        """Download an empty workbook to fill in. For superusers only."""
+        """Download a workbook to fill in.
+
+        Raises `PermissionDenied` for everyone except superusers.
+        """
         if not is_active_superuser(request.user):
             raise PermissionDenied
         return respond_with_template(PEOPLE)

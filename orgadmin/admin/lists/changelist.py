@@ -1,7 +1,7 @@
 """Lists that stay fast with a million rows.
 
-Rows are counted only up to a limit. To show a page, the database never has to read all
-the rows before it.
+Rows are counted only up to ROW_LIMIT. To show a page, the database skips at most this
+number of rows.
 """
 
 from copy import copy
@@ -47,9 +47,11 @@ def get_page(
 ):
     """Return the page of `rows` that the URL parameter `parameter` asks for.
 
-    Two lists on the same page need different parameters. The attribute `numbers` of the
-    returned page contains the page numbers to link to, with an ellipsis for those left
-    out. The rows are counted only if they do not fit on one page.
+    If this page does not exist, returns the first or the last page. Two lists on the
+    same page need different parameters. The attribute `numbers` of the returned page
+    contains the page numbers to link to, with an ellipsis for those left out. If the
+    URL does not have the parameter, the rows are counted only if they do not fit on one
+    page.
     """
     pages = paginator(rows, size)
     if parameter in request.GET:
@@ -72,7 +74,9 @@ def has_more_rows_than(limit, queryset):
 def list_all_rows(model_admin, request):
     """Return all rows of a list, with the search, filters and order of the request.
 
-    The rows start with the first one, whichever page of the list is open.
+    Includes all pages, regardless of which one is open. Raises `PermissionDenied` if
+    the person cannot view the list, and `SuspiciousOperation` if the URL has filters
+    that the list does not have, or filters with invalid values.
     """
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
@@ -138,7 +142,7 @@ class Sort:
 
 
 class LongChangeList(ChangeList):
-    """A list in which each page takes the same time, however many rows come before it.
+    """A list whose pages stay fast, however many rows come before them.
 
     To show a page by its number, a database reads and skips all rows before it, so only
     the first ROW_LIMIT rows have numbered pages. The last of these pages links to
@@ -146,6 +150,8 @@ class LongChangeList(ChangeList):
     query has a condition such as "name >= 'Miller'", so the database starts at the
     right place in an index. The continued list has numbered pages of its own. This
     technique is known as keyset pagination.
+
+    If the order does not allow such a condition, the list ends after ROW_LIMIT rows.
     """
 
     # The primary key of the row after which this list continues.
@@ -242,7 +248,8 @@ class LongChangeList(ChangeList):
         """Return the ordering, with the key in the same direction as the first column.
 
         The database can then read both from one index, forwards or backwards. If the
-        URL names several columns, only the first column that has an index is used.
+        URL names several columns, only the first one by which the person can sort is
+        used.
         """
         self._read_order()
         if self.sorted_by:
@@ -294,7 +301,10 @@ class LongChangeList(ChangeList):
     # Filters
 
     def get_queryset(self, request, exclude_parameters=None):
-        """Return the rows with the search, filters and order of the URL."""
+        """Return the rows with the search, filters and order of the URL.
+
+        Starts after the row with the key `after`, if the list has this row.
+        """
         self.request = request
         self._take_after_from_parameters()
         self._ignore_unknown_parameters(request)
@@ -376,7 +386,7 @@ class LongChangeList(ChangeList):
         """The filters to offer on the page.
 
         These are the filters in use, and those whose permission the person has on some
-        row of the page. Other filters would not find anything.
+        row of the page. Other filters would not find any row of the page.
         """
         return [
             spec
@@ -524,7 +534,10 @@ class LongChangeList(ChangeList):
         return []
 
     def _read_rows(self, start):
-        """Return the rows of the page, and one more row if there is a next page."""
+        """Return the rows of the page, and one more row if there is a next page.
+
+        Returns [] if the page is beyond ROW_LIMIT.
+        """
         if not 0 <= start < ROW_LIMIT:
             return []
         end = start + self.list_per_page + 1

@@ -42,9 +42,10 @@ class Filter(admin.ListFilter):
 
     `permission` is the permission that people need to see the value that is filtered.
     The filter finds only rows with an organization on which the person has this
-    permission. Otherwise, finding a row would reveal its value. System checks refuse
-    filters of models about organizations if the filter does not declare a permission,
-    or if it overrides `queryset()`.
+    permission. Otherwise, finding a row would reveal its value. With SUPERUSERS_ONLY,
+    only superusers can use the filter. System checks refuse filters of models about
+    organizations if the filter does not declare a permission, or if it overrides
+    `queryset()`.
 
     `parameter_name` is the name of the URL parameter. A value that the filter does not
     understand is ignored, and `error` explains how to correct it, if possible.

@@ -96,7 +96,11 @@ def show_day(time):
 
 @lru_cache(maxsize=1_000)
 def format_day(day, language):
-    """Return a date as text, cached because many rows of a list have the same date."""
+    """Return a date as text, cached because many rows of a list have the same date.
+
+    `language` is the active language, in which the text is written. It is a parameter
+    so that the cache has an entry for each language.
+    """
     return date_format(day, "DATE_FORMAT")
 
 

@@ -20,7 +20,8 @@ class EndField(forms.DateField):
     """A form field for the last day of a membership.
 
     The cleaned value is the time at which that day ends in the site's time zone, or
-    None if the field is empty. Initial values are also such times.
+    None if the field is empty. Initial values are also such times. Days that have
+    passed are refused.
     """
 
     def __init__(self, **kwargs):

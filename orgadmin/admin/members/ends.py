@@ -26,7 +26,7 @@ class MemberEnds:
     def _set_end(self, request, organization, role):
         """Set, change or remove the end of the membership of a person with a role.
 
-        The form has sent the primary key of the person as `user`. The response is the
+        `request.POST["user"]` is the primary key of the person. The response is the
         same for people who are not members and for people who do not exist.
         """
         url = self._get_people_url(organization)
@@ -54,7 +54,8 @@ class MemberEnds:
     def _write_end(self, request, organization, user, role, form):
         """Change the end of a membership, and return the changes that were made.
 
-        Raises `RoleHasChanged` if this would also change the person's role.
+        `user` is None if the person is not a member. Raises `RoleHasChanged` if they
+        are not a member with this role, and `EndInThePast` if the end has passed.
         """
         if user is None:
             raise RoleHasChanged

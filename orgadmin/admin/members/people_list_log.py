@@ -27,10 +27,11 @@ def record_people_viewed(request):
 
 
 def record_people_suggested(request):
-    """Record that someone saw suggestions of people, at most once per hour.
+    """Record that someone saw suggestions of people, at most once per person and hour.
 
-    This request runs at the same time as others, so it must not save the session.
-    Saving would overwrite changes of another request, such as a message.
+    Records nothing if they viewed the list in the last hour, either. This request runs
+    at the same time as others, so it must not save the session. Saving would overwrite
+    changes of another request, such as a message.
     """
     if was_recorded_recently(request):
         return

@@ -30,7 +30,7 @@ def suggest(request, organization, site):
     The name is entered in the field, and the text describes the person. For people who
     can see all people, everyone can be suggested. For anyone else, the suggestions are
     limited to people in organizations that they manage, because they can already see
-    them on the People pages.
+    them on the People pages. Returns [] if the text is shorter than MIN_CHARACTERS.
     """
     term = clean_search(request.GET["suggest"]).strip()
     if len(term) < MIN_CHARACTERS:
@@ -49,7 +49,10 @@ def suggest_anyone(request, site):
 
 
 def search_everyone(request, site, term):
-    """Return suggestions from all people on the site, and record this."""
+    """Return suggestions from all people on the site, and record this.
+
+    For readers who are not superusers, leaves out people without an email address.
+    """
     record_people_suggested(request)
     people_admin = site.get_model_admin(User)
     rows = people_admin.get_queryset(request).order_by("username", "pk")
@@ -66,9 +69,13 @@ def search_everyone(request, site, term):
 
 
 def search_known(request, organization, term):
-    """Return suggestions from the people whom the person knows, except members."""
+    """Return suggestions from the active people whom the person knows.
+
+    Leaves out members of the organization. Returns [] if the person manages the members
+    of all organizations.
+    """
     if get_gate(request).permits_everywhere("manage_members"):
-        # Otherwise, people from all organizations would be suggested.
+        # They know the people of all organizations, but cannot see the list of people.
         return []
     known = find_known_people(request.user).filter(is_active=True)
     members = Membership.objects.users_in(organization.group_ids)
@@ -83,7 +90,7 @@ def search_known(request, organization, term):
 
 
 def search_names(users, term):
-    """Return the users with each word of a text in their username or name."""
+    """Return the users whose username or name contains each word of a text."""
     for word in term.split()[:MAX_WORDS]:
         users = users.filter(
             Q(username__icontains=word)

@@ -14,7 +14,8 @@ class OrganizationAccessPage:
     def access_view(self, request, organization):
         """Show who can see the organization, and why.
 
-        Superusers see everyone who has access. Others see only the members.
+        Superusers see everyone who has access. Others see only the members. Both
+        include inactive people, who would have access if they were active.
         """
         shows_everyone = request.user.is_superuser
         if shows_everyone:

@@ -174,7 +174,11 @@ class ArchivedPages:
         )
 
     def archived_step_view(self, request, object_id, step):
-        """Ask before a step, such as restoring the organization, or carry it out."""
+        """Ask before a step, such as restoring the organization, or carry it out.
+
+        For the step "restore", `ask_restore()` returns the variables of the page that
+        asks, and `archived_restore()` carries out the step and returns the response.
+        """
         organization = get_archived(request, object_id)
         if organization is None:
             return self.respond_to_unarchived(request, object_id)
@@ -284,7 +288,10 @@ def find_archived(request):
 
 
 def get_archived(request, object_id):
-    """Return an archived organization, or None if it is not archived."""
+    """Return an archived organization, or None if it is not archived.
+
+    Raises `Http404` unless a superuser asks.
+    """
     key = int(object_id) if is_primary_key(object_id) else None
     return find_archived(request).filter(pk=key).first()
 

@@ -165,9 +165,10 @@ class OrganizationAdmin(
         return [*groups, "reference"]
 
     def leave_out_long_texts(self, rows):
-        """Return the rows of the list with only the columns that the list needs.
+        """Return the rows of the list without long texts and search keys.
 
-        The list shows whether the address is missing, but not the address itself.
+        The list shows whether the address is missing, but not the address itself, so
+        `lacks_address` replaces it.
         """
         is_empty = ExpressionWrapper(Q(address=""), BooleanField())
         rows = rows.annotate(lacks_address=is_empty)

@@ -108,7 +108,7 @@ class OverviewPage:
 
 
 def list_log_entries(organization):
-    """Return the entries about an organization in the log of Django's admin."""
+    """Return the entries about an organization in Django's admin log, with authors."""
     entries = LogEntry.objects.filter(
         object_id=str(organization.pk),
         content_type=ContentType.objects.get_for_model(Organization),
@@ -155,7 +155,10 @@ def find_first(rows, number):
 
 
 def find_first_admins(organization):
-    """Return the first active admins as `Member`, sorted by name. Runs two queries."""
+    """Return the first active admins, as `Member` in `FirstRows`, sorted by name.
+
+    Runs two queries.
+    """
     memberships = (
         Membership.objects.current()
         .filter(group=getattr(organization, ADMIN.attname), user__is_active=True)

@@ -99,7 +99,10 @@ class Assignment:
         ]
 
     def find_users_losing_access(self) -> list[User]:
-        """Return the people who currently have permissions that the new role lacks."""
+        """Return the people whose current role has permissions that the new one lacks.
+
+        If the new role is None, these are all members in `users`.
+        """
         permissions = set(self.role.permissions) if self.role is not None else set()
         group_ids = [
             getattr(self.organization, role.attname)
@@ -243,7 +246,7 @@ class PeoplePage(MemberEnds):
         )
 
     def _hide_platform_staff(self, request, organization, members, invited):
-        """Hide people who were never members of the organization.
+        """Hide who added members and sent invitations, if they were never members.
 
         The page calls these people platform staff. Does nothing for superusers. For
         everyone else, runs one query.
@@ -283,7 +286,7 @@ class PeoplePage(MemberEnds):
             invitation.inviter_name = names.get(invitation.invited_by_id, username)
 
     def _find_last_admin(self, request, organization):
-        """Return the ID of the only active admin, or None if there are several.
+        """Return the ID of the only active admin, or None if there are none or several.
 
         Also returns None for superusers, who can remove the only admin.
         """
@@ -331,7 +334,7 @@ class PeoplePage(MemberEnds):
     def _change_member(self, request, organization, role, end=None):
         """Change the role of a member, or remove them if the role is None.
 
-        The form has sent the primary key of the member as `user`. The response is the
+        `request.POST["user"]` is the primary key of the member. The response is the
         same for people who are not members and for people who do not exist.
         """
         members = find_members(organization, request.POST["user"])
@@ -343,7 +346,7 @@ class PeoplePage(MemberEnds):
 
         Returns None if nothing was saved, because too many emails were sent or the end
         is in the past. Raises `LastAdminError` if the organization would lose its last
-        active admin, unless the person is a superuser, who can confirm that.
+        active admin, unless the person is a superuser and has confirmed that.
         """
         self._refuse_last_admin(request, assignment)
         users_losing_access = assignment.find_users_losing_access()
@@ -364,6 +367,10 @@ class PeoplePage(MemberEnds):
             return None
 
     def _refuse_last_admin(self, request, assignment):
+        """Raise `LastAdminError` if the assignment would leave no active admin.
+
+        Superusers are asked to confirm this later.
+        """
         if request.user.is_superuser:
             return
         changes = assignment.list_changes()
@@ -475,7 +482,11 @@ class PeoplePage(MemberEnds):
         )
 
     def _carry_out(self, request, assignment, reason):
-        """Change roles and send invitations in one transaction."""
+        """Change roles and send invitations in one transaction, and redirect.
+
+        Raises `AlreadySent`, `LastAdminError`, `EndInThePast`, `TooManyEmails` or
+        `TooManyInvitations` if nothing may be saved.
+        """
         with transaction.atomic():
             note_sent(request, self._get_people_url(assignment.organization))
             changed = []
@@ -521,8 +532,10 @@ class PeoplePage(MemberEnds):
     def _send_invitation(self, request, assignment, email):
         """Save an invitation, and queue the task that sends it.
 
-        Raises `TooManyEmails` if too many were sent. The caller's transaction is then
-        rolled back, so the form can be sent again.
+        Raises `TooManyEmails` if too many emails about this organization were sent to
+        the address in a short time. Raises `TooManyInvitations` if too many invitations
+        were sent in a day, and `EndInThePast` if the offered access has ended. The
+        caller's transaction is then rolled back, so the form can be sent again.
         """
         # The limit counts separately for each organization. Otherwise, strangers who
         # request emails to the same address could prevent the invitation.
@@ -544,7 +557,7 @@ class PeoplePage(MemberEnds):
     def _change_invitation(self, request, organization):
         """Revoke, correct or resend an invitation.
 
-        The form has sent the primary key of the invitation as `invitation`.
+        `request.POST["invitation"]` is the primary key of the invitation.
         """
         url = self._get_people_url(organization)
         invitation = organization.invitations.select_related("organization").get(
@@ -589,7 +602,10 @@ class PeoplePage(MemberEnds):
 
     @transaction.atomic
     def _send_to(self, request, organization, invitation, email):
-        """Revoke an invitation, and send the same invitation to another address."""
+        """Revoke an invitation, and send the same invitation to another address.
+
+        Raises the exceptions of `_send_invitation()`.
+        """
         invitations.revoke(invitation, actor=request.user)
         assignment = Assignment(
             organization,
@@ -614,6 +630,10 @@ class PeoplePage(MemberEnds):
 
     @transaction.atomic
     def _resend(self, request, organization, invitation):
+        """Send an invitation again, with a new link.
+
+        Raises the exceptions of `_send_invitation()`, and `AlreadySent`.
+        """
         url = self._get_people_url(organization)
         # All buttons of the page send the same form key, so the address is added to
         # tell them apart.

@@ -98,7 +98,10 @@ class RequestsPage:
     # Answers
 
     def _answer(self, request, organization, asked):
-        """Approve or decline a request, or show the page that asks for an answer."""
+        """Approve or decline a request, or show the page that asks for an answer.
+
+        Raises `RequestGone` if the request can no longer be answered.
+        """
         permissions = get_gate(request).permissions_on(organization.pk)
         post = request.POST
         roles_form = ApproveForm(

@@ -56,8 +56,8 @@ class ReviewPage:
     def review_view(self, request, organization):
         """Show who has access, or save decisions about it.
 
-        ?review=<ID> chooses a review. Otherwise, the page shows the review that waits
-        for an answer. ?change=<key> and ?end=<key> ask about an item of the review.
+        ?review=<ID> chooses a review. `choose_section()` says which one is shown
+        otherwise. ?change=<key> and ?end=<key> ask about an item of the review.
         """
         sections = list_sections(organization)
         section = choose_section(request, sections)
@@ -162,7 +162,7 @@ class ReviewPage:
         )
         self._tell_outcome(request, outcome)
         url = self._get_review_url(organization, section)
-        if has_changed(outcome, request.user):
+        if has_changed_own_access(outcome, request.user):
             url = self._find_next_url(request, organization, [request.user])
         return HttpResponseRedirect(url)
 
@@ -256,7 +256,8 @@ def find_asked_item(
 ) -> AskedItem | None:
     """Return the item with a primary key, or None.
 
-    Returns None if the review is over, or if the person has left.
+    Returns None if there is no such item, if the review can no longer be answered, or
+    if the person has left.
     """
     item = section.items.with_decisions().filter(pk=key).first()
     if item is None or not section.is_answerable:
@@ -309,8 +310,8 @@ def choose_section(
     return next(iter(sections), None)
 
 
-def has_changed(outcome: Outcome, user: User) -> bool:
-    """Return whether the person ended or changed their own access."""
+def has_changed_own_access(outcome: Outcome, user: User) -> bool:
+    """Return whether the user ended or changed their own access."""
     return any(
         row.item.user_key == user.pk and row.answer != ReviewAnswer.CONFIRMED
         for row in outcome.decided

@@ -155,7 +155,11 @@ def describe_state(organization: Organization, people: People | None) -> State:
 
 @lru_cache(maxsize=1_000)
 def render_badges(state: State, language: str) -> SafeString:
-    """Return the badges for a state, cached because many rows have the same state."""
+    """Return the badges for a state, cached because many rows have the same state.
+
+    `language` is the active language, in which the badges are written. It is a
+    parameter so that the cache has an entry for each language.
+    """
     badges = []
     if state.admins == 0:
         badges.append(make_badge(_("No active admin"), "bad"))

@@ -173,7 +173,10 @@ class SignOutPage:
     """The page sign_out/ below a person, for superusers."""
 
     def sign_out_view(self, request, user):
-        """Ask before a person is signed out everywhere, or sign them out."""
+        """Ask before a person is signed out everywhere, or sign them out.
+
+        Superusers who sign themselves out stay signed in in this session.
+        """
         if request.method != "POST":
             title = _("Sign out “%s” everywhere?") % user.label
             return self.render_page(request, user, "sign_out", title)

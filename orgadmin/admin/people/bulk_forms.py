@@ -134,7 +134,9 @@ class BulkForm(ReasonForm):
     def find_people(self, field: str, names: Iterable[str]) -> list[User]:
         """Return the people with these names, each of them once.
 
-        Adds addresses to invite to `emails`, and texts about other names to `problems`.
+        Adds addresses to invite to `emails`, the other names to `left_out`, and texts
+        about them to `problems`. If there are too many names, adds an error to the
+        field and returns [].
         """
         names = list(names)
         if self._has_too_many(field, names):

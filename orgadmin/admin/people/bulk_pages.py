@@ -2,8 +2,8 @@
 
 Each page asks what to change, shows a preview, and asks for confirmation. The preview
 sends back the input of the person and a digest of the changes that it showed. If the
-digest still matches, all changes are made in one transaction. Otherwise, nothing is
-changed, and a new preview is shown.
+digest still matches, all changes are made in one transaction, for large changes by a
+worker. Otherwise, nothing is changed, and a new preview is shown.
 """
 
 from collections import Counter
@@ -277,9 +277,10 @@ class BulkPages:
         )
 
     def _confirm(self, request, kind):
-        """Carry out the change that the preview showed.
+        """Carry out the change that the preview showed, or queue it if it is large.
 
-        Returns None if any input of the person is missing or wrong.
+        Returns None if any input of the person is missing or wrong. `bulk_view()`
+        handles the exceptions that this raises.
         """
         form = self._make_form(request, kind, request.POST)
         if not form.is_valid():
@@ -311,7 +312,10 @@ class BulkPages:
         return HttpResponseRedirect(url)
 
     def _start_job(self, request, form, plan, successor_form):
-        """Queue a change that takes long, so that a worker makes it."""
+        """Queue a change that takes long, so that a worker makes it.
+
+        Raises `PlanChanged` if it is no longer the change that the preview showed.
+        """
         if plan.digest != request.POST.get("seen"):
             raise PlanChanged
         with transaction.atomic():
@@ -366,7 +370,7 @@ def list_jobs():
 
 
 def is_needed(plan: Plan) -> bool:
-    """Return whether a plan changes anything. Offboarding always changes something."""
+    """Return whether a plan changes roles or sends invitations, or offboards people."""
     if isinstance(plan.change, EndAccess) and plan.change.offboards:
         return True
     return bool(plan.changes) or bool(plan.invitations)
@@ -384,7 +388,7 @@ def summarize(rows: Sequence[PlannedRole]) -> list[SummaryLine]:
 def describe_people(plan: Plan) -> list[EndingPerson]:
     """Return up to PEOPLE_SHOWN people whose access ends, with what access they keep.
 
-    Runs one query if only roles end. Otherwise, runs none.
+    Returns [] for other changes. Runs one query if only roles end.
     """
     change = plan.change
     if not isinstance(change, EndAccess):
@@ -489,7 +493,10 @@ def describe_result(change: BulkChange, result) -> str:
 
 
 def download_plan(request, plan: Plan, kind: str, *, page: str):
-    """Send a file with all roles of a plan, both changed and unchanged."""
+    """Send a file with all roles of a plan, both changed and unchanged.
+
+    It does not contain the invitations.
+    """
     number = len(plan.changes) + len(plan.skipped)
     record_export("role changes", actor=request.user, rows=number)
     rows = list_rows(plan)

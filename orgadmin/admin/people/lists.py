@@ -19,9 +19,10 @@ from orgadmin.models import RoleHolder
 # page would take longer for people with many organizations.
 MAX_COUNTED_MEMBERSHIPS = 100
 
-# Returns for each person: the ID, the number of organizations of which they are admin,
-# the number of which they are reviewer, and the number of memberships. All numbers are
-# about the first memberships of the person. Parameters: the IDs of the people.
+# Returns for each person: the ID, the number of unarchived organizations of which they
+# are admin, the number of which they are reviewer, and the number of memberships. All
+# numbers are about at most MAX_COUNTED_MEMBERSHIPS + 1 current memberships of the
+# person. Parameters: the IDs of the people.
 NUMBERS_OF_ROLES_SQL = """
     SELECT
         member.id,
@@ -52,7 +53,11 @@ FIRST_MEMBERSHIPS_SQL = """
 
 
 class RoleFilter(ChoiceFilter):
-    """Finds people by role, for superusers only. Others must not see all roles."""
+    """Finds people by role, for superusers only. Others must not see all roles.
+
+    The labels are those of the badges: "Platform staff" are superusers, and "Delegated
+    staff" are other staff.
+    """
 
     title = gettext_lazy("Role")
     parameter_name = "role"
@@ -108,15 +113,16 @@ class StatusFilter(ChoiceFilter):
         if self.value == "never":
             return queryset.filter(last_login=None)
         if self.value == "cannot-sign-in":
-            return queryset.filter(cannot_sign_in())
+            return queryset.filter(is_inactive_with_role())
+        # The only other value is "inactive".
         return queryset.filter(is_active=False)
 
 
-def cannot_sign_in():
+def is_inactive_with_role():
     """Return the condition that a person is inactive and has a role.
 
-    Most inactive people do not have a role. To find the others fast, the database
-    starts with the role holders that are marked as possibly inactive.
+    Most inactive people do not have a role. To find those who have one quickly, the
+    database starts with the role holders that are marked as possibly inactive.
     """
     holders = RoleHolder.objects.current().filter(may_be_inactive=True)
     return Q(Exists(holders.filter(user=OuterRef("pk"))), is_active=False)

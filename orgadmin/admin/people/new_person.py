@@ -101,7 +101,7 @@ class BaseRoleRows(forms.BaseFormSet):
 
     @property
     def has_several(self):
-        """Whether the person has filled in more than the first row."""
+        """Whether any of the rows that are hidden at first was filled in."""
         return any(form.has_changed() for form in self.others)
 
     def list_filled(self):
@@ -257,7 +257,10 @@ class AddPersonForm(NamedByEmail, AdminUserCreationForm):
         super().validate_passwords(*args, **kwargs)
 
     def list_changes(self):
-        """Return the changes that give the new person their roles."""
+        """Return the changes that give the new person their roles.
+
+        Returns [] if the form was sent without roles.
+        """
         if not self.role_rows.is_bound or not self.role_rows.is_valid():
             return []
         return [row.make_change(self.instance) for row in self.role_rows.list_roles()]

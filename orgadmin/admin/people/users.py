@@ -116,7 +116,7 @@ class OffboardingPage:
 
 
 class GuardedDeletion:
-    """Deletes people, and asks first if this would remove a last admin or superuser.
+    """Deletes people, and asks who takes over if they are the last active admins.
 
     The last active superuser cannot be deleted.
     """
@@ -136,7 +136,10 @@ class GuardedDeletion:
         description=_("Delete selected %(verbose_name_plural)s"),
     )
     def delete_selected(self, request, queryset):
-        """Run Django's action, which asks first, and show who takes over."""
+        """Run Django's action, which asks first, and also ask who takes over.
+
+        Returns None, with a message, if the guards refuse the deletion.
+        """
         try:
             with transaction.atomic():
                 response = delete_selected(self, request, queryset)
@@ -187,9 +190,10 @@ class UserAdmin(
 ):
     """The admin of people.
 
-    Staff with the model-level permissions for users can manage people who do not have
-    more permissions than they do. Only superusers can see and assign permissions, roles
-    and groups, and change the username, password or email address of someone else.
+    Staff with the model-level permissions for users can view all people, add people,
+    and edit those who do not have more permissions than they do. Only superusers can
+    delete people, see and assign permissions, roles and groups here, and change the
+    username, password or email address of someone else.
     """
 
     form = UserForm
@@ -344,7 +348,7 @@ class UserAdmin(
 
     @admin.display(description=_("Name"))
     def person(self, user):
-        """Return the full name with the email address below, or else the label.
+        """Return the full name with the email address or username, or else the label.
 
         Many people on the site can have the same name, so the name alone is not enough.
         """
@@ -454,7 +458,7 @@ class UserAdmin(
 
         The action asks for confirmation. It requires the permission to delete people,
         which only superusers have. It skips their own second factor, which they can
-        remove on their account page after they sign in again.
+        remove on their account page.
         """
         others = Authenticator.objects.exclude(user=request.user.pk)
         people = list(queryset.filter(pk__in=others.values("user")))

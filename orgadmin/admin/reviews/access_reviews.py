@@ -1,5 +1,6 @@
 """The pages of access reviews for platform staff."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -151,10 +152,10 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
     # Starting a review
 
     def add_view(self, request, form_url="", extra_context=None):
-        """Start a review of all organizations, or of those in the URL.
+        """Show the form that starts a review, or start the review.
 
-        ?organization=<key> chooses one organization, and ?list=<query string> the
-        organizations of a list.
+        The review covers all organizations, or those in the URL: ?organization=<key>
+        chooses one organization, and ?list=<query string> the organizations of a list.
         """
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -189,7 +190,11 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
 
     @transaction.atomic
     def _start(self, request, covered, cleaned):
-        """Start the review once, and redirect to its overview."""
+        """Start the review, and redirect to its overview.
+
+        Raises `AlreadySent` if the form was sent before, and `DueDateInThePast` or
+        `NothingToReview` if the review cannot be started.
+        """
         sent = note_sent(request, request.get_full_path())
         review = start_review(
             covered.scope,
@@ -216,14 +221,14 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
     # Pages of a review
 
     def overview_view(self, request, review):
-        """Show which organizations have answered, or remind the others."""
+        """Show which organizations have not answered, or remind their admins."""
         if request.method == "POST":
             return self._remind(request, review)
         sections = review.sections.exclude(organization_key=None)
         unanswered = sections.unanswered().order_by("organization_key")
         page = get_page(request, unanswered, size=ORGANIZATIONS_PER_PAGE)
         progress = Progress(sections.count(), page.paginator.count)
-        page.object_list = list_unanswered(page.object_list)
+        page.object_list = add_active_admins(page.object_list)
         staff = review.sections.filter(organization_key=None).first()
         kept = ReviewDecision.objects.filter(
             item__section__review=review, answer=ReviewAnswer.KEPT
@@ -398,8 +403,9 @@ class ReviewRhythmAdmin(SuperuserOnlyAdmin):
 def read_covered(request):
     """Return what a new review will cover, according to the parameters of the URL.
 
-    That is one organization, a filtered list, or, without parameters, all of them.
-    Raises `Http404` if the organization in the URL does not exist.
+    The review covers one organization, a filtered list, or, without parameters, all
+    organizations. Raises `Http404` if the organization in the URL does not exist or is
+    archived, and `SuspiciousOperation` if the list does not have one of the filters.
     """
     key = request.GET.get("organization", "")
     if key:
@@ -436,10 +442,10 @@ def describe_scope(review):
     return review.scope_text
 
 
-def list_unanswered(sections):
-    """Return the organizations without an answer, with their active admins.
+def add_active_admins(sections: Iterable[ReviewSection]) -> list[Unanswered]:
+    """Return the sections, each with the active admins of its organization.
 
-    Runs three queries.
+    Runs two queries, and another one if `sections` is a queryset.
     """
     sections = list(sections)
     organizations = Organization.objects.order_by().filter(

@@ -32,8 +32,9 @@ from orgadmin.records.event_actors import find_known_actors, find_names
 class ReviewRow:
     """An item of a review, as the page shows it.
 
-    `access` is the current access of the person, or None if they no longer have any.
-    `person` is None if the page shows only what is stored in the item about them.
+    `access` is the person's current access. It is None if they no longer have any, or
+    if the review can no longer be answered. `person` is None if the reader can see only
+    what the item stores about the person, or if the account no longer exists.
     """
 
     item: ReviewItem
@@ -161,6 +162,8 @@ def set_actor_names(
 ) -> Collection[int | None] | None:
     """Set the current names of the people who added or decided each item.
 
+    If the reader cannot see a current name, the stored name remains.
+
     Returns the IDs of the people whose names the reader can see, or None for all of
     them.
     """
@@ -176,9 +179,10 @@ def set_actor_names(
 
 
 def find_last_admin(user: User, admins: Collection[int]) -> int | None:
-    """Return the ID of the only active admin, or None if there are several.
+    """Return the ID of the only active admin, or None if there are none or several.
 
-    Also returns None for superusers, who can remove the only admin.
+    `admins` contains the IDs of the active admins. Also returns None for superusers,
+    who can remove the only admin.
     """
     if user.is_superuser or len(admins) != 1:
         return None

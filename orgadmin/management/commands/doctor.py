@@ -83,16 +83,16 @@ REMEDIES = {
 
 class Command(EscapedCommand):
     help = (
-        "Find issues of organizations, their groups and permissions, and verify the"
-        " audit log. The exit status is 1 if errors remain."
+        "Find issues of the data, such as wrong groups and permissions, and of the"
+        " outbox, and verify the audit log. The exit status is 1 if errors remain."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--fix",
             action="store_true",
-            help="repair the errors, and seal events of the audit log; other notes and"
-            " a broken audit log are never repaired",
+            help="repair the errors that the command can repair, and seal events of the"
+            " audit log",
         )
         parser.add_argument(
             "--providers",
@@ -116,6 +116,10 @@ class Command(EscapedCommand):
         self._examine_records(fix=fix)
 
     def _examine_records(self, *, fix: bool) -> None:
+        """Run all EXAMINATIONS, and print the issues, their numbers and the remedies.
+
+        Raises `SystemExit` if errors remain.
+        """
         levels: dict[str, Counter[str]] = {
             "error": Counter(),
             "repaired": Counter(),

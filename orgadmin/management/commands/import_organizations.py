@@ -273,7 +273,7 @@ class ImportCommand(EscapedCommand):
 class Command(ImportCommand):
     help = (
         "Create and change organizations from a spreadsheet or a CSV file. If one line"
-        " cannot be imported, nothing is changed."
+        " cannot be imported, nothing is changed, except with --partial."
     )
     required = "a column of names"
 

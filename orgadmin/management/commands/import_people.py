@@ -8,7 +8,7 @@ from orgadmin.records.imports.people import import_people
 class Command(ImportCommand):
     help = (
         "Give people roles in organizations, from a spreadsheet or a CSV file. If one"
-        " line cannot be imported, nothing is changed."
+        " line cannot be imported, nothing is changed, except with --partial."
     )
     required = "the columns “email”, “reference” (of the organization) and “role”"
 

@@ -9,16 +9,16 @@ from orgadmin.people.worker import Worker
 
 class Command(EscapedCommand):
     help = (
-        "Send the mail in the outbox until the command is stopped. When it is stopped,"
-        " it finishes the current message first. Several workers can run at the same"
-        " time."
+        "Send the mail in the outbox, and run its other tasks, such as large imports,"
+        " until the command is stopped. It finishes the current task first. Several"
+        " workers can run at the same time."
     )
 
     def add_arguments(self, parser):
         parser.add_argument(
             "--once",
             action="store_true",
-            help="send the mail that is due, then stop",
+            help="run the tasks that are due, then stop",
         )
 
     def handle(self, *, once: bool, **options):
