@@ -61,7 +61,10 @@ def encrypt(text: str, *, purpose: str = PURPOSE) -> str:
 
 
 def decrypt(text: str, *, purpose: str = PURPOSE) -> str:
-    """Return the decrypted text. Raises `UnreadableSecret` if no key fits."""
+    """Return the decrypted text, or a text without PREFIX unchanged.
+
+    Raises `UnreadableSecret` if no key fits.
+    """
     if not text.startswith(PREFIX):
         return text
     token = text.removeprefix(PREFIX)
@@ -72,7 +75,7 @@ def decrypt(text: str, *, purpose: str = PURPOSE) -> str:
 
 
 def is_current(text: str) -> bool:
-    """Return whether a text is encrypted with the first key."""
+    """Return whether the secret of a second factor is encrypted with the first key."""
     [cipher, *_others] = list_ciphers()
     try:
         cipher.decrypt(text.removeprefix(PREFIX))
@@ -110,7 +113,10 @@ def examine_second_factors(*, fix: bool = False) -> Iterator[Issue]:
 
 
 def encrypt_all(*, dry_run: bool = False) -> Report:
-    """Encrypt all secrets that are not encrypted with the first key."""
+    """Encrypt all secrets of second factors that the first key does not encrypt yet.
+
+    Skips and counts those that cannot be decrypted. `dry_run` only counts.
+    """
     report = Report()
     for pks in list_batches():
         with transaction.atomic():
@@ -134,7 +140,10 @@ def list_batches() -> Iterator[list[int]]:
 
 
 def encrypt_again(authenticator: Authenticator, report: Report) -> None:
-    """Encrypt the secrets of a second factor with the first key, and count it."""
+    """Encrypt the secrets of a second factor with the first key, if necessary.
+
+    Adds the result to `report`.
+    """
     report.examined += 1
     if all(is_current(text) for text in list_secrets(authenticator.data)):
         return

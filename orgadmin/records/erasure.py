@@ -1,12 +1,13 @@
-"""Erases a person, so that nothing that remains names them.
+"""Erases a person: deletes their data, and replaces their name in what remains.
 
 The account remains, but without any content, and with a pseudonym that contains its
-key, such as "erased-17". The logs can therefore still explain every membership and
-every change by key. Everything else that is stored about the person is deleted.
+key, such as "erased-17". The logs also name the person with this pseudonym, so they can
+still explain every membership and every change by key. Other rows that are only about
+the person are deleted.
 
 Texts that people wrote, such as notes and reasons, may name the person. But they may
 also be about someone or something with the same name, such as an organization. The
-report lists these texts. They are changed only if the superuser asks for it.
+report lists these texts. They are changed only if `replaces_texts` is True.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ class ErasureReport:
 class Names:
     """The texts that name a person, and the pseudonym that replaces them.
 
-    First names and last names alone are replaced only in logs about the person, because
-    other people can have the same names.
+    First names and last names alone are replaced only in log entries about or by the
+    person, because other people can have the same names.
     """
 
     pseudonym: str
@@ -162,18 +163,24 @@ class Names:
 
     @property
     def in_records(self) -> set[str]:
+        """The words to replace in organizations.
+
+        A username can be an ordinary word, so it is replaced only in logs.
+        """
         return set(self.addresses | self.full_names)
 
     @property
     def in_logs(self) -> set[str]:
+        """The words to replace in logs about other people and objects."""
         return self.in_records | {self.username}
 
     @property
     def in_logs_about_person(self) -> set[str]:
+        """The words to replace in log entries about the person or by the person."""
         return self.in_logs | self.single_names
 
     def replace(self, text: str, words: Collection[str]) -> str:
-        """Replace the words in a text. In JSON, replace them in values only."""
+        """Return a text with the words replaced. In JSON lists, only in values."""
         pattern = build_pattern(words)
         if text.startswith("["):
             try:
@@ -217,8 +224,9 @@ def erase_person(
       the person by the pseudonym.
     - `successors`: as in `hand_over()`.
 
-    Raises `ErasureRefused` if the person is the actor, `LastSuperuserError`,
-    `LastAdminError`, and the exceptions of `hand_over()`.
+    Raises `ErasureRefused` if the person is the actor, `User.DoesNotExist` if the
+    account was deleted, `LastSuperuserError`, `LastAdminError`, and the exceptions of
+    `hand_over()`.
     """
     if user == actor:
         raise ErasesThemselves
@@ -340,7 +348,7 @@ class Erasure:
         rows.delete()
 
     def _empty_account(self) -> None:
-        """Remove everything from the account except its key.
+        """Remove everything from the account except its key and creation date.
 
         Uses Django's own update(), because `User.save()` would record the old address.
         """
@@ -408,10 +416,12 @@ class Erasure:
         self.report.add(_("Names in the audit log"), number)
 
     def _change_imports(self) -> None:
-        """Delete the unfinished imports of the person, and import parts that name them.
+        """Delete the person's unfinished imports, and what names them in other imports.
 
-        Finished imports remain. But an import whose parts name the person can no longer
-        be undone.
+        Finished imports remain, but if their parts name the person, the parts are
+        deleted, so these imports can no longer be undone. Unfinished imports of other
+        people are deleted if they name the person. File names are emptied if they name
+        the person, or if the person uploaded the file.
         """
         by_person = Q(actor_key=self.user.pk)
         words = self.names.in_logs
@@ -486,7 +496,12 @@ class Erasure:
         by_person: Q,
         contact_names: Collection[str],
     ) -> set[int]:
-        """Change the texts of an admin log. Returns the IDs of the entries."""
+        """Change the texts of an admin log.
+
+        Texts about the account are always changed, and other texts only if the actor
+        has asked for it. Returns the IDs of the entries with other texts that name the
+        person.
+        """
         texts = ["object_repr", "change_message"]
         # These entries are about the account, so names in them mean the person.
         about = find_log_entries(self.person)
@@ -589,16 +604,22 @@ class Erasure:
             self.report.texts.append(Texts(label, tuple(sorted(keys))))
 
     def _replace_in_organization(self, row: Any) -> dict[str, str]:
-        """Return {field: text with the pseudonym} for fields that name the person."""
+        """Return {field: new text} for the fields that name the person.
+
+        In the new text, the pseudonym replaces the names. An email address of the
+        person is replaced by "".
+        """
         changed = {}
         for name in ORGANIZATION_TEXTS:
             text = getattr(row, name)
             replaced = self.names.replace(text, self.names.in_records)
-            if replaced != text:
-                # A pseudonym is not an email address.
+            if replaced == text:
+                continue
+            if name == "email":
+                # The pseudonym would not be a valid email address.
                 changed[name] = ""
-                if name != "email":
-                    changed[name] = cut_to_field(replaced, type(row), name)
+            else:
+                changed[name] = cut_to_field(replaced, type(row), name)
         return changed
 
     def _record(self) -> None:

@@ -36,8 +36,9 @@ def hide_platform_staff(
 ) -> None:
     """Replace the names of actors who were never members by "Platform staff".
 
-    Superusers see all names. `known_keys` are the keys of current and former members,
-    as `find_known_actors()` returns them. If it is None, runs one query.
+    Also removes their keys. Does nothing for superusers, who see all names.
+    `known_keys` are the keys of current and former members, as `find_known_actors()`
+    returns them. If it is None, runs one query.
     """
     if user.is_superuser:
         return

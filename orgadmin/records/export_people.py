@@ -28,7 +28,8 @@ def list_people(people: QuerySet[User]) -> Iterator[Sequence[object]]:
     People without an email address are left out, because nothing identifies them in a
     file. Roles in archived organizations are left out, too.
 
-    The rows are for superusers only. Runs one query for all keys, and four per batch.
+    The rows are for superusers only. Runs one query for all keys, and at least four per
+    batch.
     """
     yield EXPORT_COLUMNS
     for batch in read_by_size(people.exclude(email=""), TEXTS):
@@ -45,14 +46,18 @@ def list_people(people: QuerySet[User]) -> Iterator[Sequence[object]]:
 
 
 def list_role(holding: Holding) -> list[object]:
-    """Return the cells about a role: the organization, the role, and its last day."""
+    """Return the cells about a role.
+
+    These are the organization, the role, and the last day of the membership.
+    """
     organization = holding.organization
-    ends_at = holding.held.ends_at
+    held_role = holding.held
+    ends_at = held_role.ends_at
     return [
         organization.pk,
         make_id_key(organization.pk),
         organization.reference,
         organization.name,
-        holding.held.role.key,
+        held_role.role.key,
         find_last_day(ends_at) if ends_at is not None else None,
     ]

@@ -97,12 +97,12 @@ def list_organizations(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each organization.
 
-    If the user cannot see the confidential fields of every organization in the list,
-    these columns are left out, because empty cells could clear the fields when the file
-    is imported. Superusers also get the columns of people, so that they can import the
-    file again.
+    If the user cannot see the confidential fields of all organizations that they can
+    view, these columns are left out, because empty cells could clear the fields when
+    the file is imported. Superusers also get the columns of people, so that they can
+    import the file again.
 
-    Runs a query for the header, one for all keys, and two or three per batch.
+    Runs up to one query for the header, one for all keys, and two or three per batch.
     """
     fields = list_fields(user)
     yield list_columns(fields, user)
@@ -119,7 +119,7 @@ def list_organizations(
 
 
 def list_fields(user: User) -> list[str]:
-    """Return the fields that the user can see in every organization of their list."""
+    """Return the fields that the user can see in all organizations they can view."""
     if sees_all_confidential(user):
         return list(FIELDS)
     return [name for name in FIELDS if name not in CONFIDENTIAL_FIELDS]
@@ -204,7 +204,8 @@ def list_events(
 
     `hide` is called with each batch of events, to remove what the reader cannot see.
     `people` are the users whose current usernames the reader can see. The default is
-    all users. Runs three queries per batch, besides the queries that `hide` runs.
+    all users. Runs one query for all keys, and three per batch, besides the queries
+    that `hide` runs.
     """
     if people is None:
         people = User.objects.all()
@@ -261,9 +262,8 @@ def list_audit_events(
 ) -> Iterator[Sequence[object]]:
     """Yield a header and a row for each event of the audit log.
 
-    `until` is the position of the last event.
-
-    Runs one query per batch, and keeps one batch in memory.
+    `until` is the position of the last event. Events that are not sealed yet are left
+    out. Runs one query per batch, and keeps one batch in memory.
     """
     yield AUDIT_COLUMNS
     for event in audit_log.read_chain(events.filter(position__lte=until)):

@@ -114,7 +114,10 @@ def read_history(
 def read_whole_change(
     organization: Organization, gate: Gate, key: int
 ) -> LogEntry | None:
-    """Return a change with complete values, or None if the user cannot see it."""
+    """Return a change with complete values.
+
+    Returns None if the user cannot see the change, or if it does not exist.
+    """
     permissions = gate.permissions_on(organization.pk)
     records = find_versions(organization).select_related("history_user")
     pair = list(records.filter(history_id__lte=key).order_by("-history_id")[:2])
@@ -318,8 +321,8 @@ def list_parts_about_related_objects(
     """Return the parts of a log message that are about related objects.
 
     Related objects are those that were edited on the organization's page, such as its
-    contacts. Returns an empty list if Django did not generate the message, because such
-    a message may quote any field.
+    contacts. Returns an empty list for messages that other code wrote. They may quote
+    any field, including confidential ones.
     """
     try:
         parts = json.loads(entry.change_message or "[]")
@@ -338,9 +341,9 @@ def _is_about_related_object(part: dict[str, dict[str, Any]]) -> bool:
 
 
 def remove_details(entries: Iterable[LogEntry]) -> None:
-    """Replace the messages of log entries, which may quote any field.
+    """Replace the messages of log entries by the kind of change, such as "Change".
 
-    Only the kind of change remains, such as "Change".
+    The messages may quote any field.
     """
     for entry in entries:
         entry.change_message = entry.get_action_flag_display()
@@ -445,7 +448,7 @@ def find_author(organization: Organization, field_name: str, user: User) -> str:
     """Return who gave a field of an organization its current value.
 
     This is a name if the user can see it, and otherwise a description such as "Platform
-    staff".
+    staff", or "Someone" if the author is not known.
     """
     value = getattr(organization, field_name)
     records = find_versions(organization).order_by("history_id")

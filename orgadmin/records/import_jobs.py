@@ -60,7 +60,7 @@ class StillRunning(Exception):
 
 
 class NoSuperuser(Exception):
-    """The author of the import is no longer a superuser."""
+    """The author of the import is no longer an active superuser."""
 
 
 class Progress:
@@ -260,7 +260,10 @@ def tell_author(stored: Import) -> None:
 
 @task(takes_context=True)
 def mail_result(context: TaskContext, *, stored: int, user: int, language: str) -> None:
-    """Tell the author of an import by email how it ended."""
+    """Tell the author of an import by email how it ended.
+
+    Sends nothing if they are no longer a superuser, or cannot get email.
+    """
     found = Import.objects.filter(pk=stored, actor_key=user).first()
     author = find_recipient(user)
     if found is None or author is None or not is_active_superuser(author):

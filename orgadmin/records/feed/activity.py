@@ -10,8 +10,8 @@ what a person can see:
 - `own.py`: what org admins can see instead of the audit log
 
 Each log is read through an index, and only as far as the list needs. The list follows
-the rules of the history page and of the logs. Platform staff can see activity in all
-organizations, and other people in their own organizations.
+the rules of the history page and of the logs. People who can view all organizations see
+activity in all of them, and other people in the organizations that they can view.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ class Deleted:
 def read_audit_events(gate: Gate, before: int, size: int) -> list[Row]:
     """Return the newest events with a key below `before`, or of all if `before` is 0.
 
-    Runs one query, and one or two more for some kinds of events.
+    Returns [] for people who cannot see any kind of events. Runs one query, and up to
+    two more that check access and find names.
     """
     kinds = choose_kinds(gate)
     if not kinds:
@@ -196,6 +197,7 @@ def make_entry(
     author: MembershipEvent,
     deleted: Mapping[int, Deleted],
 ) -> Entry | None:
+    """Return the feed's entry for an event, or None if the feed does not show it."""
     kind = SecurityEvent(event.event)
     if kind in EVENTS_ABOUT_ORGANIZATIONS:
         return make_entry_of_organizations(event, kind, deleted)

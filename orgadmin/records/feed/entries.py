@@ -20,7 +20,10 @@ MICROSECOND = datetime.timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Entry:
-    """Something that happened. Names that the person cannot see are not hidden yet."""
+    """Something that happened.
+
+    Names in `log_entry` that the person cannot see are not hidden yet.
+    """
 
     at: datetime.datetime
     text: str

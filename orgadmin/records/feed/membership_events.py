@@ -157,6 +157,11 @@ def write_texts(event: MembershipEvent) -> EventTexts:
 
 
 def make_entry(event: MembershipEvent, texts: EventTexts) -> Entry:
+    """Return the feed's entry for an event. `other` is the person.
+
+    If the event does not have an account, the key of the person is 0, which no account
+    has.
+    """
     return Entry(
         at=event.at,
         text=texts.text,

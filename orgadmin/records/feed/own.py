@@ -26,8 +26,9 @@ MAX_REVIEWS = 50
 def read_requests(scope: Scope, before: int, size: int) -> list[Row]:
     """Return who asked the person's organizations for a role, and who was declined.
 
-    Approved requests are left out, because the membership log has them. Runs up to two
-    queries.
+    Approved requests are left out, because the membership log has them. Returns [] for
+    people who can view all organizations, who see the audit log's events instead, if
+    they are allowed to. Runs up to two queries.
     """
     if scope.sees_all or not scope.managed_pks:
         return []
@@ -96,7 +97,8 @@ def make_entry_of_request(row: dict[str, Any], author: MembershipEvent) -> Entry
 def read_reviews(scope: Scope, before: int, size: int) -> list[Row]:
     """Return when access reviews of the person's organizations began and ended.
 
-    The rows do not name the people who started the reviews. Runs one query.
+    The rows do not name the people who started the reviews. Returns [] for people who
+    can view all organizations. Runs up to one query.
     """
     if scope.sees_all or not scope.managed_pks:
         return []
