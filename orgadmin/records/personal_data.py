@@ -1,7 +1,7 @@
-"""Everything that this site stores about one person, as JSON.
+"""What this site stores about one person, as JSON.
 
-docs/operations.md describes the sections. `erasure.py` erases the same data. Passwords,
-secrets of second factors, session keys and the names of other people are left out.
+docs/operations.md describes the sections. `erasure.py` erases these data. Passwords,
+secrets of second factors, session keys and the names of other users are left out.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ from orgadmin.records.batches import BATCH
 # Increase the number when a section is removed, or when its meaning changes.
 FORMAT = "orgadmin person 1"
 
-# The kinds of attempts that are counted by user key. Other attempts cannot be found,
-# because they are also counted by IP address, device or organization.
+# The kinds of attempts that are counted by user key. `find_attempts()` adds those that
+# are counted by username or by address. Other attempts cannot be found, because they
+# are also counted by IP address, device or organization.
 ATTEMPTS_BY_KEY = (
     "account anywhere",
     "password",

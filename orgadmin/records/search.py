@@ -2,8 +2,8 @@
 
 Names that start with the text come first, followed by names that contain the text, and
 rows in which another field contains it. If nothing is found, the search on PostgreSQL
-returns similar names, so that it also works with typing errors. Confidential fields are
-never searched.
+returns organizations and contacts with similar names, so that it works despite typing
+errors. Confidential fields are never searched.
 
 For people who can view all rows, there is a query for each kind of match. Each query
 returns a few rows, and uses an index. It runs only if the previous queries have not
@@ -106,7 +106,7 @@ class SearchText:
 
     @property
     def is_short(self) -> bool:
-        """Whether only names that start with the text are searched."""
+        """Whether the text is too short to search for it within names."""
         return all(len(word) < SHORTEST_PART for word in self.words)
 
 

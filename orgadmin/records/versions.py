@@ -41,7 +41,7 @@ MAX_TEXT_READ = 20_000  # characters
 
 
 class ChangesDiffer(Exception):
-    """Restoring a version would make other changes than the person has seen."""
+    """Restoring a version would make changes other than those that the actor saw."""
 
 
 def find_versions(organization: Organization) -> QuerySet:
@@ -147,9 +147,9 @@ def describe_restoring(
 def find_kept_fields(
     organization: Organization, record: HistoricalOrganization, actor: User
 ) -> list[models.Field]:
-    """Return the fields that differ, but that the actor cannot restore.
+    """Return the fields that differ, but that only superusers can restore.
 
-    Only superusers can restore them.
+    Returns [] for superusers. Leaves out confidential fields.
     """
     if actor.is_superuser:
         return []
@@ -179,10 +179,11 @@ def restore_version(
     Only restores the fields that the actor can see and change. `seen` is the digest of
     the changes that they have seen, or "" to skip this check.
 
-    Raises `PermissionDenied` if the actor cannot change the organization,
-    `ChangesDiffer` if restoring would make other changes than they have seen, and
-    `ValidationError` if the values are no longer valid, for example because another
-    organization now has the reference.
+    Raises `Organization.DoesNotExist` if the organization was deleted,
+    `PermissionDenied` if the actor cannot change it, `ChangesDiffer` if restoring would
+    make changes other than those that the actor saw, and `ValidationError` if the
+    values are no longer valid, for example because another organization now has the
+    reference.
     """
     organization = Organization.objects.select_for_update(no_key=True).get(
         pk=organization.pk

@@ -14,7 +14,7 @@ from orgadmin.records.personal_data import (
 
 
 class Command(EscapedCommand):
-    help = "Print everything that is stored about USER as JSON."
+    help = "Print what is stored about USER, as JSON."
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_person_arguments(parser)

@@ -92,6 +92,7 @@ class RecordCleaner:
         return "" if position is None else record.cells[position]
 
     def check_number_of_cells(self, record: Record) -> None:
+        """Raise `RowRefused` if a record does not fit the header."""
         cells = len(record.cells)
         columns = len(self.header.titles)
         # Empty cells at the end are allowed, because some programs end each line with
@@ -166,7 +167,11 @@ class RowCleaner(RecordCleaner):
         self.lines_by_key: dict[str, dict[int | str, int]] = {"id": {}, "reference": {}}
 
     def clean(self, record: Record) -> ImportRow:
-        """Return the row of a record. Raises `RowRefused` with all of its problems."""
+        """Return the row of a record.
+
+        Raises `RowRefused` with the problems of its cells, or with one problem if it
+        does not have a cell for each column.
+        """
         self.check_number_of_cells(record)
         values: dict[str, Any] = {}
         members: dict[str, dict[str, datetime | None]] = {}

@@ -95,7 +95,10 @@ CURE = gettext_lazy(
 
 
 def recognize_kind(file: BinaryIO) -> str:
-    """Return CSV or WORKBOOK. Raises `FileRefused` for all other kinds of files."""
+    """Return WORKBOOK, or CSV for a text file or an unknown kind of file.
+
+    Raises `FileRefused` for files that are recognized as something else.
+    """
     file.seek(0)
     head = file.read(HEAD_SIZE)
     if head.startswith((ZIP, EMPTY_ZIP)):
@@ -111,7 +114,7 @@ def recognize_kind(file: BinaryIO) -> str:
 
 
 def check_is_text(head: bytes) -> None:
-    """Raise `FileRefused` if a file with these first bytes is not a CSV file."""
+    """Raise `FileRefused` if the first bytes of a file show that it is not a table."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     is_binary = re.search(rb"[\x00-\x08\x0e-\x1a]", head) is not None
     for signature in SIGNATURES:
@@ -153,9 +156,10 @@ def find_archive_kind(archive: ZipFile, names: list[str]) -> str:
 
 
 def check_container_kind(file: BinaryIO) -> None:
-    """Raise `FileRefused` if a Microsoft container is encrypted or not a workbook.
+    """Raise `FileRefused` if a Microsoft container cannot be read as a workbook.
 
-    The names of the streams in the container are UTF-16.
+    This is the case if it is encrypted, or if it contains another kind of document. The
+    names of the streams in the container are UTF-16.
     """
     file.seek(0)
     content = file.read()

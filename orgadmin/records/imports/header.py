@@ -49,7 +49,10 @@ class Header:
         return {*self.positions, *parts}
 
     def find_title(self, name: str) -> str:
-        """Return the title of a field's column, as in the file."""
+        """Return the title of a field's column, as in the file.
+
+        For an address in several columns, returns the title of the first one.
+        """
         position = self.positions.get(name)
         if position is None:
             position = min(self.address_parts.values())
@@ -222,6 +225,11 @@ def count_filled(record: Record) -> int:
 
 
 def make_header(record: Record, found: Mapping[str, int]) -> Header:
+    """Return the header for the columns that were found, as {field: index}.
+
+    IDs without their keys are not used, and neither are parts of an address if another
+    column contains the whole address.
+    """
     positions = dict(found)
     has_foreign_ids = "id" in positions and "id_key" not in positions
     if has_foreign_ids:

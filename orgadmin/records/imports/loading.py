@@ -81,8 +81,8 @@ def is_number(reference: str) -> bool:
 def find_doubtful(users: Iterable[User]) -> set[int]:
     """Return the IDs of users whose address may belong to someone else.
 
-    An address is doubtful if it has not been verified, and if the person who added it
-    to the account is not a superuser. Runs up to two queries.
+    An address is doubtful if it has not been verified, and if it was set by a person
+    who is not a superuser. Runs up to two queries.
     """
     pks = [user.pk for user in users if not user.has_verified_email]
     if not pks:

@@ -34,8 +34,8 @@ class ImportOptions:
 
     encoding: str | None = None  # of a CSV file. None: detect it.
     sheet: str = ""  # of a workbook. Empty: the first sheet with text.
-    # {title of a column: field}, for columns whose field differs from the title. An
-    # empty field means that the column is not used.
+    # {title of a column: field that it contains}. An empty field means that the column
+    # is not used. Other columns are recognized by their titles.
     mapping: Mapping[str, str] = field(default_factory=dict)
     # Fields that an empty cell clears. In all other fields, an empty cell changes
     # nothing.

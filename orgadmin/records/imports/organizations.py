@@ -123,7 +123,7 @@ class ImportReport:
     # The file
     format: Format = field(default_factory=Format)
     columns: list[str] = field(default_factory=list)  # fields that it contains
-    ignored: list[str] = field(default_factory=list)  # titles of unknown columns
+    ignored: list[str] = field(default_factory=list)  # titles of unused columns
     has_key: bool = False  # whether rows can identify existing organizations
     has_foreign_ids: bool = False  # whether there are IDs without their keys
     skipped: list[SkippedRow] = field(default_factory=list)
@@ -190,15 +190,15 @@ def import_table(
     the columns in `options.clear_blank`. The columns "admins" and "reviewers" contain
     email addresses of people who get the role, and the last days of their access.
 
-    Rows with warnings are refused, unless the options accept them. In a dry run, they
-    are not refused, and the report contains the warnings. One row with a problem
-    prevents the whole import, unless the options leave out such rows. The report then
-    lists them in `rejected`.
+    Warnings that need consent prevent the import, unless the options accept them or it
+    is a dry run. The report contains all warnings. One row with a problem prevents the
+    whole import, unless the options leave out such rows. The report then lists them in
+    `rejected`.
 
-    Raises `ImportRefused` with all problems, `WarningsRefused` if there are only
-    warnings, and `DatabaseError` if the database fails. Runs about 15 queries per 1,000
-    new rows, 2 for each changed row, and 11 for each renamed organization. Keeps one
-    batch, and the keys and names of all rows, in memory.
+    Raises `ImportRefused` with all problems, `WarningsRefused` if only warnings prevent
+    the import, and `DatabaseError` if the database fails. Runs about 15 queries per
+    1,000 new rows, 2 for each changed row, and 11 for each renamed organization. Keeps
+    one batch, and the keys and names of all rows, in memory.
     """
     try:
         with transaction.atomic(), by_means_of(describe_means(actor)):

@@ -142,7 +142,7 @@ class PeopleImport(TableImport):
         for row in rows:
             change = find_change(row, changes)
             invitation = None
-            if row.user is None and row.is_needed:
+            if row.user is None and row.changes_something:
                 invitation = self._invite(row)
                 self.report.invited += 1
             if change is None and invitation is None:
@@ -171,7 +171,11 @@ def get_organization_pk(row: PlannedPersonRow) -> int | None:
 
 def replaces_role(row: PlannedPersonRow) -> bool:
     """Return whether a row replaces the current role of a person by another role."""
-    return row.is_needed and row.before is not None and row.role is not row.before.role
+    return (
+        row.changes_something
+        and row.before is not None
+        and row.role is not row.before.role
+    )
 
 
 def give_roles(
@@ -183,7 +187,11 @@ def give_roles(
     """
     wanted = []
     for row in rows:
-        if row.user is not None and row.organization is not None and row.is_needed:
+        if (
+            row.user is not None
+            and row.organization is not None
+            and row.changes_something
+        ):
             change = RoleChange(row.user, row.organization, row.role, end=row.end)
             wanted.append(change)
     if not wanted:
@@ -196,7 +204,7 @@ def find_change(
     row: PlannedPersonRow, changes: dict[tuple[int, int], RoleChange]
 ) -> RoleChange | None:
     """Return the change that a row has made, or None, for example if it is repeated."""
-    if row.user is None or row.organization is None or not row.is_needed:
+    if row.user is None or row.organization is None or not row.changes_something:
         return None
     return changes.get((row.user.pk, row.organization.pk))
 

@@ -77,7 +77,7 @@ class PersonCleaner(RecordCleaner):
     """Turns the records of a file of people into rows."""
 
     def clean(self, record: Record) -> PersonRow:
-        """Return the row of a record. Raises `RowRefused` with all of its problems."""
+        """Return the row of a record. Raises `RowRefused` if it has problems."""
         self.check_number_of_cells(record)
         cleaned: dict[str, Any] = {}
         problems = []
@@ -141,7 +141,10 @@ class PersonCleaner(RecordCleaner):
 
 
 def clean_email(cell: str) -> str:
-    """Return the address in a cell, which may contain a name and the address."""
+    """Return the address in a cell, which may contain a name and the address.
+
+    Raises `InvalidCell`, including for an empty cell.
+    """
     if not cell:
         raise InvalidCell(_("Enter the email address of the person."), cell)
     if len(split_emails(cell)) > 1:
@@ -160,7 +163,10 @@ def clean_reference(cell: str) -> str | None:
 
 
 def clean_role(cell: str) -> Role | None:
-    """Return the role that a cell names, or None if it is empty."""
+    """Return the role that a cell names, or None if it is empty.
+
+    Raises `InvalidCell` for an unknown word.
+    """
     if not cell:
         return None
     role = find_role(cell)
@@ -174,7 +180,8 @@ def clean_role(cell: str) -> Role | None:
 def clean_end(cell: str) -> MembershipEnd | None:
     """Return the end in a cell, or None if the cell is empty.
 
-    A word such as "none" removes the current end of the membership.
+    A word such as "none" removes the current end of the membership. Raises
+    `InvalidCell` for other words, and for days that have passed.
     """
     text = remove_invisible(cell)
     if not text:

@@ -64,7 +64,7 @@ class PlannedPersonRow:
     before: HeldRole | None = None  # the role that the person has now
     # Whether the row changes something: the person does not have the role yet, and has
     # not been invited to it
-    is_needed: bool = False
+    changes_something: bool = False
     warnings: list[ImportWarning] = field(default_factory=list)
     # An import of people never clears values.
     cleared: Sequence[str] = ()
@@ -169,14 +169,16 @@ class PersonPlanner:
         before = None
         if user is not None:
             before = stored.roles.get((user.pk, organization.pk))
-        is_needed = not is_repeated and not has_role_already(row, before)
-        if user is not None and is_needed:
+        changes_something = not is_repeated and not has_role_already(row, before)
+        if user is not None and changes_something:
             user = self._choose_user_to_change(row, user, before, stored)
         if user is None:
             self._check_may_invite(row)
             invitation = stored.invitations.get((organization.pk, row.email))
-            is_needed = not is_repeated and not is_invited_already(row, invitation)
-        elif is_needed and before is not None:
+            changes_something = not is_repeated and not is_invited_already(
+                row, invitation
+            )
+        elif changes_something and before is not None:
             warnings += self._warn_about_lost_permissions(row, row.role, before)
         return PlannedPersonRow(
             line=row.line,
@@ -186,7 +188,7 @@ class PersonPlanner:
             role=row.role,
             end=row.end,
             before=before,
-            is_needed=is_needed,
+            changes_something=changes_something,
             warnings=warnings,
         )
 

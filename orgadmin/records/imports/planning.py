@@ -85,8 +85,8 @@ class PlannedRow:
 class RowPlanner:
     """Plans the rows of a file, batch by batch, and refuses what the actor cannot do.
 
-    If the actor cannot change an organization, the error message is the same as if the
-    organization did not exist.
+    If a row has the ID of an organization that the actor cannot change, the error
+    message is the same as if the organization did not exist.
     """
 
     def __init__(
@@ -120,7 +120,10 @@ class RowPlanner:
         self.planned_references: dict[str, str] = {}
 
     def load(self, rows: Sequence[ImportRow]) -> StoredObjects:
-        """Load the organizations and users that rows refer to. Runs up to 7 queries."""
+        """Load the organizations and users that rows refer to.
+
+        Runs up to 10 queries.
+        """
         pks = {row.pk for row in rows if row.pk is not None}
         references = [row.reference for row in rows if row.reference is not None]
         # A file cannot know the ID of an organization that this import creates. If a

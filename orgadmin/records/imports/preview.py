@@ -27,9 +27,9 @@ class CellPreview:
     """A value that an import writes."""
 
     field: str
-    old: str  # empty for a new organization
+    old: str  # empty if `is_new` is True
     new: str
-    is_new: bool  # whether the organization is new
+    is_new: bool  # whether the organization, or the role of a person, is new
     words: list[str]  # what is suspicious about it
 
     @property

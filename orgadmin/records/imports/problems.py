@@ -21,7 +21,7 @@ class ImportProblem:
     """
 
     message: str
-    line: int | None = None  # The header is line 1. None means the whole file.
+    line: int | None = None  # counted from 1; None means the whole file
     column: str = ""  # the title of the column, as in the file
     value: str = ""
     # If the file is about another subject than expected: a key of Import.Subject. Pages
@@ -46,7 +46,8 @@ class ImportRefused(Exception):
     """The import was refused, and nothing was changed.
 
     `problems` are all problems, sorted by line. `valid_rows` is the number of rows
-    without problems, or 0 if the file cannot be read.
+    without problems, or 0 if it is not known, for example because the file cannot be
+    read.
     """
 
     def __init__(self, problems: Sequence[ImportProblem], valid_rows: int = 0) -> None:

@@ -289,20 +289,17 @@ def store_upload(
 
 
 def store_records(stored: Import) -> None:
-    """Read the records of an uploaded file, and store them.
+    """Read an uploaded file, and store its records and its format.
 
-    If the file cannot be read completely, stores the reason.
+    If the file cannot be read completely, stores the reason, and the records up to that
+    point.
     """
     with open_stored_file(stored) as file:
         _store_records(stored, file)
 
 
 def _store_records(stored: Import, file: BinaryIO) -> None:
-    """Store the records of a file and its format.
-
-    If the file cannot be read completely, stores the reason, and the records up to that
-    point. A page shows both.
-    """
+    """Read a file, and store its records and its format, as `store_records()` does."""
     choices = Choices.from_dict(stored.choices)
     writer = PartWriter(ImportPart.Kind.RECORDS)
     sample: list[Record] = []
@@ -342,7 +339,10 @@ def _store_records(stored: Import, file: BinaryIO) -> None:
 def fit_columns(
     choices: Choices, sample: Sequence[Record], reader_class: type[TitleReader]
 ) -> Choices:
-    """Return the choices, with the saved mapping limited to columns of the file."""
+    """Return the choices, with the mapping limited to columns of the file.
+
+    `sample` contains the first records of the file.
+    """
     if not choices.options.mapping:
         return choices
     columns = preview_columns(sample, reader_class(choices.options.mapping))
@@ -356,7 +356,11 @@ def prepare_preview(
     actor: User,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Determine what an import would do, and store it as a preview."""
+    """Determine what an import would do, and store it as a preview.
+
+    If the import would be refused, the preview contains the problems. Raises
+    `Import.DoesNotExist` if the import was canceled in the meantime.
+    """
     choices = Choices.from_dict(stored.choices)
     recorder = Recorder()
     problems: list[ImportProblem] = []

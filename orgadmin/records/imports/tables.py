@@ -22,7 +22,10 @@ from orgadmin.records.imports.workbooks import read_workbook
 
 @dataclass(frozen=True)
 class Format:
-    """How a file was read. The preview shows this, and people can change it."""
+    """How a file was read.
+
+    The preview shows this, and people can change the encoding and the sheet.
+    """
 
     encoding: str = ""  # a key of ENCODINGS; empty for a workbook
     delimiter: str = ""

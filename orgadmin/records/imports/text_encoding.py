@@ -221,7 +221,10 @@ def is_common(character: str, before: str, after: str) -> bool:
 
 
 def find_damage(file: BinaryIO, encoding: str) -> ImportProblem:
-    """Return the problem that a file is not text in the given encoding."""
+    """Return the problem of a file that could not be decoded.
+
+    The problem names the first line that is damaged, if it is known.
+    """
     file.seek(0)
     for number, line in enumerate(file, start=1):
         try:
@@ -232,6 +235,7 @@ def find_damage(file: BinaryIO, encoding: str) -> ImportProblem:
             # the line number would be wrong.
             place = None if is_wide(encoding) else number
             return describe_damage(place, before, ENCODINGS[encoding])
+    # Each line alone can be decoded. For example, UTF-16 text has no byte order mark.
     return describe_damage(None, "", ENCODINGS[encoding])
 
 

@@ -67,7 +67,7 @@ class UndoOutdated(Exception):
 
 @dataclass(frozen=True)
 class Kept:
-    """Something that is not undone, because it was changed after the import."""
+    """Something that is not undone, for example because it was changed afterwards."""
 
     line: int
     key: int
@@ -283,8 +283,9 @@ def undo_import(
 ) -> UndoPlan:
     """Undo an import. `seen` is the digest of the plan that the person has confirmed.
 
-    Raises `AlreadyUndone`, `PermissionDenied`, `UndoOutdated` if the current plan
-    differs, and `LastAdminError` if an organization would have no active admin.
+    Raises `PermissionDenied` if the actor is not a superuser, `AlreadyUndone`,
+    `UndoOutdated` if the current plan differs, and `LastAdminError` if an organization
+    would have no active admin.
     """
     if not is_active_superuser(actor):
         raise PermissionDenied

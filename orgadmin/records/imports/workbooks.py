@@ -66,9 +66,9 @@ def read_workbook(
 ) -> Sheet:
     """Return a sheet of a workbook.
 
-    `chosen` is the name or number of the sheet. If it is empty, this is the first sheet
-    with text. Reads at most `max_rows` rows that are not empty, and only counts the
-    others.
+    `chosen` is the name or number of the sheet. If it is empty, reads the first visible
+    sheet with text. Reads at most `max_rows` rows that are not empty, and only counts
+    the others.
 
     Raises `FileRefused` if there is no such sheet, if the workbook is damaged or has a
     password, or if it is too large, for example because it has more than `max_text`

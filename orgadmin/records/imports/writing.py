@@ -41,7 +41,9 @@ def write_batch(rows: Sequence[PlannedRow], *, actor: User | None) -> WrittenBat
     """Write the planned changes. The caller must send the mail about role changes.
 
     Raises `Organization.DoesNotExist`, `PermissionDenied` or a `DatabaseError` if
-    people, organizations or permissions have changed since the rows were planned.
+    people, organizations or permissions have changed since the rows were planned,
+    `LastAdminError` if an organization would have no active admin, and `EndInThePast`
+    if a role would end in the past.
     """
     created = [row.organization for row in rows if row.is_new]
     Organization.objects.bulk_create(created)
