@@ -30,8 +30,8 @@ UNGATED = {
     "orgadmin.AccessLink": "The Requests page of the organization shows it.",
     "orgadmin.AccessRequest": "The Requests page of the organization shows it.",
     "orgadmin.Invitation": "The People page of the organization shows it.",
-    "orgadmin.OrganizationUserObjectPermission": "The access pages explain it.",
-    "orgadmin.OrganizationGroupObjectPermission": "The access pages explain it.",
+    "orgadmin.OrganizationUserObjectPermission": "Pages show it as a reason only.",
+    "orgadmin.OrganizationGroupObjectPermission": "Pages show it as a reason only.",
 }
 
 # The methods that an admin class must not override, because the checks cannot examine
@@ -112,6 +112,7 @@ def check_admin_class(model, model_admin):
 
 
 def check_inlines(model_admin):
+    """Yield an error for each inline that does not check who can see its rows."""
     for inline_class in model_admin.inlines:
         is_gated = issubclass(inline_class, GatedTabularInline)
         if is_gated and isinstance(model_admin, GatedOrganizationAdmin):
@@ -145,6 +146,7 @@ def check_path_to_organization(gated):
 
 
 def has_valid_path(gated):
+    """Return whether `organization_path` of a gated admin class or inline is valid."""
     path = gated.organization_path
     if isinstance(gated, GatedOrganizationAdmin):
         return gated.model is Organization
@@ -176,6 +178,10 @@ def is_foreign_key(field):
 
 
 def check_model(model, site):
+    """Yield an error if a model belongs to organizations, but nothing protects it.
+
+    It needs a gated admin class, or an entry in UNGATED.
+    """
     is_gated = isinstance(site._registry.get(model), GatedModelAdmin)
     if is_gated or model._meta.label in UNGATED:
         return
@@ -243,6 +249,7 @@ def find_dynamic_options(model_admin):
 
 
 def find_hidden_fields(model_admin):
+    """Find hidden fields that the list shows, searches, or is sorted by."""
     ordering = model_admin.ordering or ()
     for name in [*model_admin.list_display, *model_admin.search_fields, *ordering]:
         if not isinstance(name, str):  # a function that returns the value of a column

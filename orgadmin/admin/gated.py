@@ -1,8 +1,8 @@
 """Admin classes for organizations, and for the models that belong to them.
 
 These classes ask the access rule before they show or change rows. Subclasses check
-permissions only in pages that they add beside lists, such as exports. The system checks
-in `checks.py` refuse any other admin class for these models.
+permissions only for pages, columns and actions that they add. The system checks in
+`checks.py` refuse any other admin class for these models.
 """
 
 from functools import partial

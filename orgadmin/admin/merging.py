@@ -43,6 +43,7 @@ class MergingForm(forms.ModelForm):
         return not self.is_bound or self.add_initial_prefix(name) in self.data
 
     def clean(self):
+        """Merge the fields as the class describes, and set `merged`."""
         cleaned = super().clean()
         self.merged = []
         for name, field in self.fields.items():

@@ -154,6 +154,10 @@ def require_successor_form(
 def make_fields(
     organizations: Sequence[Organization], data: Mapping[str, Any]
 ) -> SuccessorForm:
+    """Return the fields, with what was entered in them.
+
+    If there is only one organization, there is only the field for all.
+    """
     for_all = SuccessorField(FIELD_FOR_ALL, value=data.get(FIELD_FOR_ALL, "").strip())
     successor_form = SuccessorForm(organizations, for_all)
     if len(organizations) > 1:

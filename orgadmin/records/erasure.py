@@ -279,6 +279,11 @@ class Erasure:
         return self.report
 
     def _end_roles(self, confirmed: Collection[int]) -> None:
+        """End the person's roles, and revoke the invitations that they sent.
+
+        Raises `LastAdminError` if an organization that is not in `confirmed` would have
+        no active admin.
+        """
         organizations = {row.organization for row in list_roles(self.user)}
         changes = [RoleChange(self.user, row, role=None) for row in organizations]
         self.report.orphaned = find_orphaned_by([self.user])
@@ -377,6 +382,7 @@ class Erasure:
         )
 
     def _change_membership_log(self) -> None:
+        """Replace names in the membership log, and in its reasons if asked to."""
         about = find_membership_events(self.person)
         by_person = Q(actor_key=self.user.pk)
         keys = self._find_and_replace(
@@ -399,6 +405,7 @@ class Erasure:
         self.report.add(_("Names in the membership log"), number)
 
     def _change_audit_log(self) -> None:
+        """Replace names in the audit log, and remove personal details of the person."""
         events: models.QuerySet[AuditEvent] = models.QuerySet(AuditEvent)
         pseudonym = self.names.pseudonym
         about = find_audit_events(self.person)
@@ -476,6 +483,10 @@ class Erasure:
         return keys | self._find_and_replace(model, contains_name, ["reason"], words)
 
     def _change_admin_log(self, contact_names: Collection[str]) -> None:
+        """Replace names in Django's admin log.
+
+        `contact_names` are names of contacts with an address of the person.
+        """
         number = 0
         about = find_log_entries(self.person)
         for model in (LogEntry, KeptLogEntry):
@@ -520,6 +531,10 @@ class Erasure:
         return keys | self._find_and_replace(model, condition, texts, contact_names)
 
     def _change_organizations(self) -> None:
+        """Replace names in texts of organizations and their history, if asked to.
+
+        Always replaces the author of versions, and of archiving.
+        """
         words = self.names.in_records
         condition = Q(pk__in=[])
         for name in ORGANIZATION_TEXTS:
@@ -658,6 +673,7 @@ def set_erasing(value: str) -> None:
 
 
 def find_names(person: Person) -> Names:
+    """Return what names the person: addresses, username, and parts of the full name."""
     user = person.user
     single_names = {name for name in (user.first_name, user.last_name) if name}
     full_names = set()

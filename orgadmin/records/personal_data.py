@@ -398,6 +398,10 @@ def list_imports(person: Person) -> Iterator[Row]:
 
 
 def list_audit_events(person: Person) -> Iterator[Row]:
+    """Yield the entries of the audit log about the person, or by the person.
+
+    If the person did something to someone else, leaves out names and personal details.
+    """
     condition = find_audit_events(person)
     events = AuditEvent.objects.filter(condition | Q(actor_key=person.key))
     for event in events.order_by("pk").iterator(chunk_size=BATCH):
@@ -426,6 +430,7 @@ def list_history(person: Person) -> Iterator[Row]:
 
 
 def list_log_entries(person: Person) -> Iterator[Row]:
+    """Yield the entries of Django's admin log about the person, or by the person."""
     about = find_log_entries(person)
     kept = KeptLogEntry.objects.filter(about).order_by("pk")
     for kept_entry in kept.iterator(chunk_size=BATCH):
@@ -437,6 +442,7 @@ def list_log_entries(person: Person) -> Iterator[Row]:
 
 
 def make_log_entry_row(entry: LogEntry, person: Person) -> Row:
+    """Return a log entry, without the name and message if it is about another user."""
     row = {
         "at": entry.action_time,
         "by_user_id": entry.user_id,
@@ -453,6 +459,10 @@ def make_log_entry_row(entry: LogEntry, person: Person) -> Row:
 
 
 def list_invitations(person: Person) -> Iterator[Row]:
+    """Yield the open invitations to the person, or from the person.
+
+    If they invited someone else, leaves out the address.
+    """
     condition = has_address("email", person)
     invitations = Invitation.objects.filter(condition | Q(invited_by=person.user))
     for invitation in invitations.select_related("organization").order_by("pk"):

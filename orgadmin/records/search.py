@@ -88,6 +88,7 @@ class SearchText:
 
     @classmethod
     def parse(cls, typed: str) -> SearchText:
+        """Split a text into words. Words in quotation marks stay together."""
         words = []
         for word in smart_split(typed):
             if word.startswith(('"', "'")) and word[0] == word[-1] and len(word) > 1:

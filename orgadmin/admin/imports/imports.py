@@ -401,7 +401,7 @@ class ImportAdmin(SuperuserOnlyAdmin):
     def undo_view(self, request, stored):
         """Show what undoing an import would change, or undo it.
 
-        If the import cannot be undone (any longer), redirects to it with a message.
+        If the import cannot be undone, or no longer, redirects to it with a message.
         """
         url = self.get_record_url(stored)
         if not may_undo(stored) or is_being_undone(stored):

@@ -75,7 +75,7 @@ def search_known(request, organization, term):
     of all organizations.
     """
     if get_gate(request).permits_everywhere("manage_members"):
-        # They know the people of all organizations, but cannot see the list of people.
+        # Otherwise, people from all organizations would be suggested.
         return []
     known = find_known_people(request.user).filter(is_active=True)
     members = Membership.objects.users_in(organization.group_ids)

@@ -61,10 +61,10 @@ class OverviewPage:
     def overview_view(self, request, organization):
         """Show an organization, limited to what the person can see.
 
-        Besides loading the organization and the person's permissions, runs 4 queries
-        for the changes and 1 for the contacts. Runs 2 more queries if the person can
-        see the admins, and 3 more for invitations, reviews and requests if they manage
-        members.
+        Besides loading the organization and the person's permissions, runs up to 6
+        queries for the changes and 1 for the contacts. Runs 2 more queries if the
+        person can see the admins, and 3 more for invitations, reviews and requests if
+        they manage members.
         """
         permissions = get_gate(request).permissions_on(organization.pk)
         changes = self._read_last_changes(request, organization)

@@ -182,6 +182,7 @@ class ImportCommand(EscapedCommand):
         dry_run: bool,
         send_mail: bool,
     ) -> ImportReport:
+        """Open the file and import it. If the import is refused, record this."""
         # Without an actor, everything is allowed. An empty username is not the same as
         # no actor: it is looked up, and not found.
         actor = None if username is None else find_user(username, returncode=1)

@@ -141,6 +141,7 @@ def choose_kinds(gate: Gate) -> Sequence[SecurityEvent]:
 def select_newest(
     kinds: Sequence[SecurityEvent], before: int, size: int
 ) -> list[AuditEvent]:
+    """Return the newest events of these kinds with a key below `before`, if not 0."""
     parameters: list[Any] = []
     statements = []
     for number, kind in enumerate(kinds):
@@ -230,13 +231,16 @@ def make_entry(
 def make_entry_of_organizations(
     event: AuditEvent, kind: SecurityEvent, deleted: Mapping[int, Deleted]
 ) -> Entry | None:
+    """Return the entry about organizations that were archived, restored or deleted.
+
+    Returns None for deletions by the undo of an import, which has an entry of its own.
+    """
     keys = event.details["organizations"]
     if not keys:
         return None
     [key] = keys[:1]
     gone = deleted.get(key)
     if gone is not None and gone.means == UNDO:
-        # The undo of an import has an entry of its own.
         return None
     author_name = event.actor_name
     if gone is not None and kind is SecurityEvent.ORGANIZATIONS_DELETED:
@@ -257,6 +261,10 @@ def make_entry_of_organizations(
 def make_entry_of_request(
     event: AuditEvent, kind: SecurityEvent, gate: Gate, author: MembershipEvent
 ) -> Entry | None:
+    """Return the entry about a request for access, or None if the person cannot see it.
+
+    `author` is the author of the event as the person can see it.
+    """
     if not gate.permits("manage_members", event.details["organization"]):
         # The organization is archived.
         return None

@@ -90,6 +90,11 @@ def find_hidden(scope: Scope, log_entries: Collection[LogEntry]) -> set[int]:
 
 
 def select_log_entries(scope: Scope) -> QuerySet[LogEntry]:
+    """Return the log entries that the person may be able to see, newest first.
+
+    Superusers see all. People who can view all organizations see entries about
+    organizations and contacts, of which `find_hidden()` finds those to hide.
+    """
     rows = LogEntry.objects.order_by("-pk")
     if scope.user.is_superuser:
         return rows
@@ -116,6 +121,11 @@ def select_log_entries(scope: Scope) -> QuerySet[LogEntry]:
 
 
 def make_entry_of_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
+    """Return the feed's entry for a log entry.
+
+    Returns None if another log has an entry about the same change, or if the object is
+    not known.
+    """
     model = find_model(log_entry)
     key = log_entry.object_id or ""
     if model is None or not key.isdecimal():

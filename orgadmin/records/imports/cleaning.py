@@ -135,6 +135,7 @@ class RecordCleaner:
     def find_warnings(
         self, record: Record, name: str, cell: str
     ) -> list[ImportWarning]:
+        """Return the warnings about a cell, which contains the field `name`."""
         warnings = []
         for suspicion in find_suspicions(name, cell):
             warning = ImportWarning(

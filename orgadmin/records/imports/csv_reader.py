@@ -57,6 +57,7 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str) -> Iterator[Record]:
 
 
 def parse(text: io.TextIOWrapper, delimiter: str) -> Iterator[Record]:
+    """Yield the records that are not empty. Raises `FileRefused` for invalid CSV."""
     line = 1
     try:
         reader = csv.reader(

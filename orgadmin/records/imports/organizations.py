@@ -371,6 +371,10 @@ class TableImport:
         self.mailed_changes: list[mail.Keys] = []
 
     def import_from(self, source: Source) -> ImportReport:
+        """Import a table, notify people, and record the import in the audit log.
+
+        Raises `ImportRefused`. The caller then rolls back the transaction.
+        """
         self.digest = source.hash()
         try:
             self._import_table(source)
@@ -428,6 +432,11 @@ class TableImport:
         )
 
     def _import_table(self, source: Source) -> None:
+        """Clean, plan and write the rows of a table in batches.
+
+        Collects problems in `problems`. Raises `FileRefused` if the table cannot be
+        read, or not completely.
+        """
         title_reader = self.title_reader_class(self.options.mapping)
         table = source.read(self.options, title_reader)
         self.report.format = table.format

@@ -119,6 +119,7 @@ class PeopleImport(TableImport):
                 self._write(kept)
 
     def _refuse_last_admin(self, row: PlannedPersonRow) -> None:
+        """Reject a row that would leave its organization without an active admin."""
         message = _(
             "“%s” would be left without an active admin. Make someone else an admin"
             " first."
@@ -171,11 +172,9 @@ def get_organization_pk(row: PlannedPersonRow) -> int | None:
 
 def replaces_role(row: PlannedPersonRow) -> bool:
     """Return whether a row replaces the current role of a person by another role."""
-    return (
-        row.changes_something
-        and row.before is not None
-        and row.role is not row.before.role
-    )
+    if row.before is None or not row.changes_something:
+        return False
+    return row.role is not row.before.role
 
 
 def give_roles(
@@ -187,13 +186,9 @@ def give_roles(
     """
     wanted = []
     for row in rows:
-        if (
-            row.user is not None
-            and row.organization is not None
-            and row.changes_something
-        ):
-            change = RoleChange(row.user, row.organization, row.role, end=row.end)
-            wanted.append(change)
+        if row.user is None or row.organization is None or not row.changes_something:
+            continue
+        wanted.append(RoleChange(row.user, row.organization, row.role, end=row.end))
     if not wanted:
         return {}
     made = change_roles(wanted, actor=actor, notify=False)

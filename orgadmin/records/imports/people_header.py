@@ -42,6 +42,7 @@ class PeopleTitleReader(TitleReader):
         return any(self.find_field(title) == "email" for title in record.cells)
 
     def check(self, record: Record, found: Mapping[str, int]) -> None:
+        """Raise `FileRefused` for a missing column, or for a file of organizations."""
         self._check_not_organizations(record, found)
         for name, message in explain_required().items():
             if name not in found:

@@ -404,6 +404,10 @@ def save_preview(
     report: ImportReport,
     problems: list[ImportProblem],
 ) -> None:
+    """Save the lists of the preview as parts, and set the report in `summary`.
+
+    The caller saves `stored`.
+    """
     lists: dict[str, list[Any]] = {
         ImportPart.Kind.PROBLEMS: [asdict(problem) for problem in problems]
         or [[row.line, row.list_cells()] for row in report.rejected],

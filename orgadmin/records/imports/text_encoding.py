@@ -113,6 +113,7 @@ def find_encoding(file: BinaryIO) -> str:
 
 
 def survey_file(file: BinaryIO) -> Survey:
+    """Read a file once, and return what this reveals about its encoding."""
     file.seek(0)
     start = file.read(START_SIZE)
     file.seek(0)
