@@ -416,6 +416,7 @@ class ClosedModelAdmin(
         return queryset
 
     def get_object(self, request, object_id, from_field=None):
+        """Return the object, or None if it is missing or the person cannot view it."""
         # Django fails on the empty field name of "?_to_field=".
         obj = super().get_object(request, object_id, from_field or None)
         if obj is None or not self._is_saving(request):

@@ -415,7 +415,11 @@ class UserForm(UserChangeForm):
         )
 
     def _save_m2m(self):
-        """Save the groups with `set_groups()`, which checks and logs the changes."""
+        """Save the groups with `set_groups()`, which checks and logs the changes.
+
+        Raises `IntegrityError` if the form is no longer valid, and the exceptions of
+        `set_groups()`.
+        """
         groups = self.cleaned_data.pop("groups", None)
         super()._save_m2m()
         if groups is None:

@@ -6,7 +6,7 @@ from orgadmin.models.phone_numbers import format_phone, make_phone_link
 
 
 def make_website_link(url):
-    """Return the URL of a website, or "" if a browser should not open it."""
+    """Return a URL that begins with http or https, or "" for any other text."""
     try:
         parts = urlsplit(url)
     except ValueError:

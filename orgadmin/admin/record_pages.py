@@ -110,7 +110,7 @@ class RecordPages:
         return self.show_saved(obj) or super().response_post_save_change(request, obj)
 
     def show_saved(self, obj):
-        """Return a redirect to the overview of an object, if it has one."""
+        """Return a redirect to the overview of an object, or None if it has none."""
         if "overview" not in self.pages:
             return None
         return HttpResponseRedirect(self.get_record_url(obj))

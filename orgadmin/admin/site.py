@@ -231,7 +231,7 @@ class OrganizationAdminSite(admin.AdminSite):
         return entries.order_by("-pk")
 
     def i18n_javascript(self, request, extra_context=None):
-        """Allow browsers to cache the translations. All other pages contain data."""
+        """Allow browsers to cache the translations. Other pages contain data."""
         response = super().i18n_javascript(request, extra_context)
         patch_cache_control(response, private=True, max_age=ONE_HOUR)
         return response

@@ -1,4 +1,4 @@
-"""Check everything that a deployment needs except its data, for `doctor --deploy`."""
+"""Check what a deployment needs besides its data, for `doctor --deploy`."""
 
 from __future__ import annotations
 

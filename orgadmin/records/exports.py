@@ -235,7 +235,7 @@ def find_texts(
 
 
 def show_time(time: datetime.datetime | None) -> str | None:
-    """Return a time in the site's time zone, so that all files have the same one."""
+    """Return a time as text in the site's time zone, which all files use, or None."""
     if time is None:
         return None
     local = timezone.localtime(time, timezone.get_default_timezone())

@@ -76,6 +76,7 @@ class Progress:
         self.written_at = 0.0
 
     def __call__(self, line: int) -> None:
+        """Store the line that the import has reached, once per PROGRESS_INTERVAL."""
         now = time.monotonic()
         if connection.vendor != "postgresql":
             return
@@ -181,7 +182,10 @@ def prepare_import(context: TaskContext, *, stored: int, language: str) -> None:
 
 @task(takes_context=True)
 def run_import(context: TaskContext, *, stored: int, language: str) -> None:
-    """Carry out an import that was confirmed, or store why it cannot be carried out."""
+    """Carry out an import that was confirmed, or store why it cannot be carried out.
+
+    Raises `StillRunning` if another worker is carrying it out.
+    """
     confirmed = (Import.State.QUEUED, Import.State.WORKING)
     found = Import.objects.filter(pk=stored, state__in=confirmed).first()
     if found is None:

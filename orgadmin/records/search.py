@@ -242,8 +242,8 @@ def find_people(
 ) -> list[Hit]:
     """Return the best matches among people.
 
-    `rows` are the people that the reader can see. `everywhere` is True if these are all
-    people.
+    `rows` are the people that the reader can see. `everywhere` has no effect here,
+    because people who can search people can see all of them.
     """
     found = Collector(everywhere=everywhere)
     fields = ["username", "first_name", "last_name", "email"]

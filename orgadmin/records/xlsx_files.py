@@ -83,7 +83,7 @@ def write_sheet(
 
 
 def write_row(sheet: Any, number: int, row: Row, cell_format: Any) -> None:
-    """Write a row. None means an empty cell."""
+    """Write a row. None means an empty cell. Raises `WorkbookTooSmall`."""
     for column, value in enumerate(row):
         if value is None or value == "":
             continue

@@ -317,12 +317,14 @@ class Presenter:
             log_entry.user = User(username=_("Someone"))
 
     def find_organization(self, entry: Entry) -> Organization | None:
+        """Return the organization of an entry, or None if it no longer exists."""
         other = self.find_other(entry)
         if isinstance(other, Contact):
             return self.organizations.get(other.organization_id)
         return self.organizations.get(entry.organization_key)
 
     def find_other(self, entry: Entry) -> Any:
+        """Return the object `entry.other`, or None if it was not loaded."""
         if entry.other is None:
             return None
         model, key = entry.other

@@ -178,6 +178,7 @@ class ArchivedPages:
 
         For the step "restore", `ask_restore()` returns the variables of the page that
         asks, and `archived_restore()` carries out the step and returns the response.
+        Raises `Http404` for everyone except superusers.
         """
         organization = get_archived(request, object_id)
         if organization is None:

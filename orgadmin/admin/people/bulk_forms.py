@@ -156,7 +156,10 @@ class BulkForm(ReasonForm):
         return list(dict.fromkeys(found))
 
     def find_person(self, field: str) -> User | None:
-        """Return the person named in a field, or add an error to the field."""
+        """Return the person named in a field.
+
+        If there is no such person, adds an error to the field, and returns None.
+        """
         [naming] = identify([self.cleaned_data[field].strip()]).values()
         if naming.user is None:
             self.add_error(field, describe_naming(naming))

@@ -418,8 +418,9 @@ class UserAdmin(
             self.message_user(request, TOO_MANY_LINKS % user.label, messages.WARNING)
 
     def user_change_password(self, request, id, form_url=""):
-        """Set the password of someone else. Only superusers can do this.
+        """Set the password of someone else.
 
+        Raises `PermissionDenied` for everyone except superusers.
         People who change their own password are sent to the page that asks for the old
         one.
         """
@@ -458,7 +459,8 @@ class UserAdmin(
 
         The action asks for confirmation. It requires the permission to delete people,
         which only superusers have. It skips their own second factor, which they can
-        remove on their account page.
+        remove on their account page. Returns None if there is nothing to ask about, so
+        that Django shows the list again.
         """
         others = Authenticator.objects.exclude(user=request.user.pk)
         people = list(queryset.filter(pk__in=others.values("user")))

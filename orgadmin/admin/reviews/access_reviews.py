@@ -156,6 +156,7 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
 
         The review covers all organizations, or those in the URL: ?organization=<key>
         chooses one organization, and ?list=<query string> the organizations of a list.
+        Raises `PermissionDenied` for everyone except superusers.
         """
         if not self.has_add_permission(request):
             raise PermissionDenied

@@ -216,6 +216,7 @@ def name_decider(
 
 
 def is_hidden(key: int | None, visible_keys: Collection[int | None] | None) -> bool:
+    """Return whether the reader cannot see the name of the person with this key."""
     return visible_keys is not None and bool(key) and key not in visible_keys
 
 

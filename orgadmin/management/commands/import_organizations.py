@@ -350,7 +350,10 @@ def read_options(options: dict[str, Any]) -> ImportOptions:
 
 
 def parse_target(text: str) -> tuple[str, int]:
-    """Return the line number, as text, and the ID of the organization to change."""
+    """Return the line number, as text, and the ID of the organization to change.
+
+    Raises `ArgumentTypeError`, whose message argparse prints.
+    """
     line, separator, pk = text.partition("=")
     if not separator or not line.isdecimal() or not pk.isdecimal():
         raise ArgumentTypeError("write a line and an ID, such as 12=345")

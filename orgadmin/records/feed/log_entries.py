@@ -148,7 +148,10 @@ def make_entry_of_log_entry(scope: Scope, log_entry: LogEntry) -> Entry | None:
 def make_entry_of_archiving(
     scope: Scope, log_entry: LogEntry, key: int
 ) -> Entry | None:
-    """Return the entry about an organization that was archived or restored."""
+    """Return the entry about an organization that was archived or restored.
+
+    Returns None if the person cannot see it, or if the audit log has an entry for them.
+    """
     if scope.user.is_superuser:
         # There is an entry from the audit log, even if many were archived at once.
         return None
@@ -209,6 +212,7 @@ def find_archive_keys(log_entries: Collection[LogEntry]) -> set[int]:
 
 
 def find_model(log_entry: LogEntry) -> type | None:
+    """Return the model of the object in a log entry, or None if it is not known."""
     if log_entry.content_type_id is None:
         return None
     # Django caches content types.

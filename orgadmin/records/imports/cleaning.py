@@ -248,7 +248,10 @@ class RowCleaner(RecordCleaner):
         return [describe_blank_name(self.header, row.line)]
 
     def _record_keys(self, row: ImportRow) -> ImportProblem | None:
-        """Record the keys of a row. Returns a problem if an earlier row has one."""
+        """Record the keys of a row.
+
+        Returns a problem if an earlier row has one of them, and otherwise None.
+        """
         keys = {"id": row.pk, "reference": row.reference}
         for column, key in keys.items():
             if key is None:
@@ -372,7 +375,7 @@ def list_people(
 
 
 def find_double_role(row: ImportRow) -> ImportProblem | None:
-    """Return a problem if the row gives a person two roles."""
+    """Return the problem of a row that gives a person two roles, or None."""
     counts = Counter(person.email for person in row.people)
     for email, count in counts.items():
         if count > 1:

@@ -460,7 +460,10 @@ class TableImport:
     def _read_header(
         self, records: Iterator[Record], title_reader: TitleReader
     ) -> tuple[Header, Iterator[Record]]:
-        """Return the header of a table, and the records after it."""
+        """Return the header of a table, and the records after it.
+
+        Raises `FileRefused` if there is no header, or if it cannot be used.
+        """
         sample = list(islice(records, SAMPLE_SIZE))
         if not sample:
             message = _(
@@ -522,6 +525,7 @@ class TableImport:
         return planned_rows
 
     def count_role_changes(self, changes: Sequence[RoleChange]) -> None:
+        """Count role changes, and remember them for the emails about them."""
         ends = sum(change.is_only_of_end for change in changes)
         self.report.ends += ends
         self.report.people += len(changes) - ends

@@ -68,6 +68,10 @@ class PeopleImport(TableImport):
     title_reader_class = PeopleTitleReader
 
     def prepare(self, header: Header) -> None:
+        """Create the cleaner and the planner.
+
+        Raises `FileRefused` if there is an actor who is not a superuser.
+        """
         if self.actor is not None and not is_active_superuser(self.actor):
             raise FileRefused(
                 ImportProblem(_("Only platform staff can import people."))

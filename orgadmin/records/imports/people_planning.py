@@ -219,6 +219,7 @@ class PersonPlanner:
         return found
 
     def _find_by_name(self, row: PersonRow, stored: StoredPeople) -> Organization:
+        """Return the only organization with the name in a row. Raises `RowRefused`."""
         name = row.key.name
         found = stored.by_name.get(normalize(name), [])
         if not self.matches_names:
@@ -280,6 +281,7 @@ class PersonPlanner:
         return None
 
     def _check_may_invite(self, row: PersonRow) -> None:
+        """Raise `RowRefused` if the import does not invite people."""
         if not self.invites_unknown:
             raise self._refuse(row, explain_nobody(), "email", row.email)
 
@@ -323,6 +325,7 @@ class PersonPlanner:
     def _refuse(
         self, row: PersonRow, message: str, column: str, value: str = ""
     ) -> RowRefused:
+        """Return the exception that refuses a row because of a column."""
         title = self.header.find_title(column)
         return RowRefused(ImportProblem(message, row.line, title, value))
 

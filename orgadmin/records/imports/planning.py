@@ -325,6 +325,7 @@ class RowPlanner:
             raise RowRefused(ImportProblem(message, row.line))
 
     def _check_may_create(self, row: ImportRow) -> None:
+        """Raise `RowRefused` if the actor may not create organizations."""
         if "add" not in self.permissions:
             message = _("You cannot create organizations. Ask platform staff to do it.")
             raise RowRefused(ImportProblem(message, row.line))

@@ -156,6 +156,7 @@ class StoredSource:
         return Table(read_format(self.stored), self.list_records())
 
     def list_records(self) -> Iterator[Record]:
+        """Yield the records. Raises `FileRefused` where the file could not be read."""
         for line, cells in PartList(self.stored, ImportPart.Kind.RECORDS):
             yield Record(line, cells)
         problem = self.stored.summary.get("read_problem")

@@ -241,7 +241,11 @@ class _Planner:
     def _plan_role(
         self, item: Item, organization: Organization, role: Mapping[str, Any]
     ) -> None:
-        """Plan to restore a role and its end, unless they changed after the import."""
+        """Plan to restore a role and its end, unless they changed after the import.
+
+        If the person had no role before, or one that would have ended by now, their
+        role is removed.
+        """
         user = self.users.get(role["user"])
         members = self.members[organization.pk]
         given = (role["user"], role["role"])
@@ -252,7 +256,6 @@ class _Planner:
         before = ROLES_BY_KEY[role["before"]] if role["before"] else None
         ends_at = read_time(role["end_before"])
         if ends_at is not None and ends_at <= timezone.now():
-            # The previous membership would have ended in the meantime.
             before = None
         end = MembershipEnd(ends_at) if before else None
         self.plan.roles.append(RoleChange(user, organization, before, end=end))
