@@ -196,7 +196,8 @@ BACKUP_STATUS = env.read_text("BACKUP_STATUS", default="")
 # metrics.
 METRICS_TOKEN = env.read_text("METRICS_TOKEN", default="")
 
-# The addresses that get an email when a systemd unit fails, such as the backup.
+# The addresses that get an email when the backup, or another job of a systemd timer,
+# fails.
 FAILURE_EMAIL = env.read_list("FAILURE_EMAIL", default=[])
 
 
@@ -439,7 +440,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
-# There is no storage for uploads, because uploaded files are read but not stored.
+# There is no storage for uploads: imports store their files in the database.
 STORAGES = {
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage",
