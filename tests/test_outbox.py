@@ -354,8 +354,8 @@ class RetryTests(OutboxMixin, TestCase):
         self.assertEqual(
             [record.getMessage() for record in logs.records],
             [
-                "Mail was given up.",
-                "Mail could not be sent, and will be tried again.",
+                "A task of the outbox was given up.",
+                "A task of the outbox failed, and will be tried again.",
                 "A task of the outbox is done.",
             ],
         )

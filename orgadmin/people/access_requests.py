@@ -29,7 +29,7 @@ from orgadmin.people.changes import MembershipEnd, RoleChange
 from orgadmin.people.membership import change_roles, find_role, lock
 from orgadmin.people.request_mail import tell_admins_of_request, tell_declined
 
-# How long the person can see the outcome of a request.
+# How long a request is kept after it was made. Until then, the person can see it.
 KEPT_FOR = timedelta(days=90)
 
 BATCH = 1_000  # requests that are deleted together
@@ -56,7 +56,7 @@ class AlreadyAsked(Exception):
 
 
 class TooManyRequests(Exception):
-    """The person, or all people together, have sent too many requests in a day."""
+    """Too many requests were made in a day, by the person or to the organization."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(until)
@@ -76,7 +76,7 @@ def make_link(organization: Organization, *, actor: User) -> str:
 
     The secret cannot be read later, because the database stores only its hash. Raises
     `PermissionDenied` if the actor may not manage the members, and
-    `Organization.DoesNotExist`.
+    `Organization.DoesNotExist` if the organization was deleted or archived.
     """
     _lock_to_manage(organization, actor)
     token = secrets.token_urlsafe(32)
@@ -131,7 +131,7 @@ def _lock_to_manage(organization: Organization, actor: User) -> None:
 
 @transaction.atomic
 def ask(token: str, user: User, role: Role, reason: str) -> AccessRequest:
-    """Ask for a role, and notify the admins.
+    """Ask for a role with the secret of a link, and notify the admins.
 
     Raises `LinkGone`, `AlreadyMember`, `AlreadyAsked` or `TooManyRequests`, without
     changing anything.
@@ -184,7 +184,7 @@ def find_request(organization: Organization, user: User) -> AccessRequest | None
 
 
 def list_own(user: User, limit: int) -> list[AccessRequest]:
-    """Return a person's newest requests, whatever their outcome."""
+    """Return a person's newest requests, up to `limit`, whatever their outcome."""
     return list(AccessRequest.objects.filter(user=user).order_by("-asked_at")[:limit])
 
 
@@ -238,7 +238,7 @@ def decline(request: AccessRequest, answer: str, *, actor: User) -> None:
 def _decide(
     request: AccessRequest, outcome: Outcome, actor: User, answer: str = ""
 ) -> None:
-    """Store a decision. Raise `RequestGone` if the request was already answered."""
+    """Store a decision. Raise `RequestGone` if the request is no longer open."""
     decided = (
         AccessRequest.objects.open()
         .filter(pk=request.pk)
@@ -254,7 +254,7 @@ def _decide(
 
 
 def delete_old_requests() -> int:
-    """Delete requests that are older than KEPT_FOR, and return their number.
+    """Delete requests that were made more than KEPT_FOR ago, and return their number.
 
     The worker calls this once a day. Each batch is deleted in its own transaction.
     """

@@ -1,8 +1,8 @@
 """Archives organizations, restores them, and deletes them from the trash.
 
 An archived organization keeps its groups, members, invitations and history, but the
-access rule gives nobody access to it. When it is restored, its members have access
-again. An archived organization can be moved to the trash. The worker deletes it
+access rule gives nobody a permission on it. When it is restored, its members have
+access again. An archived organization can be moved to the trash. The worker deletes it
 permanently after TRASH_DAYS.
 
 In all code, including this module, `delete()` of an organization deletes it
@@ -45,7 +45,8 @@ BATCH = 100
 def archive(pks: Collection[int], *, actor: User | None) -> list[Organization]:
     """Archive organizations, and return those that were not archived before.
 
-    Nobody has access to them until they are restored. Raises `PermissionDenied` if the
+    Until they are restored, nobody has a permission on them, and only superusers can
+    see them, on the pages of archived organizations. Raises `PermissionDenied` if the
     actor lacks the permission to delete one of them. `actor` is None for a command.
     """
     organizations = _lock(Organization.objects.unarchived().filter(pk__in=pks))
@@ -78,8 +79,8 @@ def restore(pks: Collection[int], *, actor: User | None) -> list[Organization]:
 def move_to_trash(pks: Collection[int], *, actor: User | None) -> list[Organization]:
     """Move archived organizations to the trash, and return them.
 
-    Leaves out organizations that are already in the trash. Raises `PermissionDenied`
-    unless the actor is a superuser.
+    Leaves out organizations that are not archived, or already in the trash. Raises
+    `PermissionDenied` unless the actor is a superuser.
     """
     archived = Organization.objects.archived().filter(pk__in=pks, trashed_at=None)
     organizations = _lock(archived)
@@ -109,10 +110,11 @@ def delete_permanently(pks: Collection[int], *, actor: User | None) -> list[str]
 
 
 def purge_trash() -> int:
-    """Delete organizations that were trashed TRASH_DAYS ago, and return their number.
+    """Delete organizations that were trashed at least TRASH_DAYS ago.
 
-    Each batch is deleted in its own transaction. Several workers can run this at the
-    same time. If one is killed, the next call continues.
+    Returns their number. Each batch is deleted in its own transaction. Several workers
+    can run this at the same time. If a worker is killed, the next call deletes the
+    rest.
     """
     number = 0
     while True:
@@ -128,7 +130,10 @@ def purge_trash() -> int:
 
 
 def find_deletion_time(trashed_at: datetime | None = None) -> datetime:
-    """Return when an organization that was trashed at a time, or now, is deleted."""
+    """Return when an organization that was trashed at a time, or now, is deleted.
+
+    The worker deletes it at this time, or up to about an hour later.
+    """
     return (trashed_at or timezone.now()) + timedelta(days=settings.TRASH_DAYS)
 
 
@@ -136,7 +141,7 @@ def find_deletion_time(trashed_at: datetime | None = None) -> datetime:
 def free_reference(reference: str, *, actor: User) -> None:
     """Remove a reference from an archived organization, so that another can use it.
 
-    Does nothing if no archived organization has the reference. Raises
+    Does nothing if no archived organization has the reference. Otherwise, raises
     `PermissionDenied` unless the actor is a superuser.
     """
     for organization in _lock(
@@ -223,7 +228,11 @@ def _log(
     *,
     actor: User | None,
 ) -> None:
-    """Record an event in the audit log, and in the history of each organization."""
+    """Record an event in the audit log, and in Django's admin log of each organization.
+
+    Without an actor, records it only in the audit log. Does nothing for no
+    organizations.
+    """
     if not organizations:
         return
     pks = [organization.pk for organization in organizations]

@@ -1,4 +1,4 @@
-"""The task backend for sites without a worker, such as with DEBUG."""
+"""The task backend with DEBUG, which does not need a worker."""
 
 from __future__ import annotations
 

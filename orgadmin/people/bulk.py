@@ -49,7 +49,7 @@ OFFBOARDED_AT_ONCE = 200
 
 
 class TooManyChanges(Exception):
-    """More than LIMIT roles would change."""
+    """A change is about more than LIMIT roles, even if some of them do not change."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -141,8 +141,9 @@ class GiveRole:
 class ReplacePerson:
     """Give all roles of the person `old` to the person `new`, with their ends.
 
-    `new` keeps a role that permits more, or that permits the same and lasts longer.
-    With `ends_old_roles`, `old` loses the roles.
+    `new` keeps a role that permits more, or that permits the same and lasts longer, and
+    does not get roles in archived organizations. With `ends_old_roles`, `old` loses all
+    roles, including those in archived organizations.
     """
 
     old: User
@@ -184,8 +185,8 @@ class ReplacePerson:
 class EndAccess:
     """End all roles of people, now or at `ends_at`.
 
-    Roles that end earlier do not change. With `offboards`, all other access ends, too,
-    and everything ends now.
+    Roles that end earlier do not change. Roles in archived organizations always end
+    now. With `offboards`, all other access ends, too, and everything ends now.
     """
 
     users: Sequence[User]
@@ -292,12 +293,15 @@ def carry_out(
 ) -> Result:
     """Make a bulk change after the actor, a superuser, has seen its preview.
 
-    `seen` is the digest of the plan in the preview. `confirmed` is as in
-    `change_roles()`, and `successors` is as in `hand_over()`; both only matter if
-    access ends. Each person gets only one email.
+    `seen` is the digest of the plan in the preview. For `confirmed`, see
+    `change_roles()`, and for `successors`, see `hand_over()`. They are only used if
+    access ends. Each person with an account gets at most one email about their own
+    roles, and at most one about the roles of others. Invited people get one email for
+    each organization.
 
-    Raises `PlanChanged` if the plan has changed since the preview, and the exceptions
-    of `change_roles()` and `hand_over()`. Nothing is written in these cases.
+    Raises `PlanChanged` if the plan has changed since the preview, `TooManyChanges`,
+    `LastSuperuserError`, and the exceptions of `change_roles()`, `hand_over()` and
+    `invite()`. Nothing is written in these cases.
     """
     successors = successors or {}
     plan = lock_and_plan(change, successors)
@@ -342,7 +346,7 @@ def make_changes(
         confirmed=confirmed,
         notify=False,
     )
-    # One call for all changes, so that each person gets only one email.
+    # One call for all changes, so that nobody gets an email for each of them.
     mail.notify(made, actor)
     if isinstance(change, GiveRole):
         send_invitations(change, plan.invitations, actor)
@@ -351,7 +355,10 @@ def make_changes(
 def send_invitations(
     change: GiveRole, planned: Sequence[PlannedInvitation], actor: User
 ) -> None:
-    """Invite people without an account. Replaces their earlier invitations."""
+    """Invite people without an account, and queue the emails.
+
+    Replaces their earlier invitations to the same organizations.
+    """
     for row in planned:
         invitation = invite(
             row.organization,
@@ -369,7 +376,8 @@ def lock_and_plan(change: BulkChange, successors: Mapping[int, User]) -> Plan:
 
     The locks are taken in the order of `models/guards.py`. Until the transaction ends,
     other transactions cannot change the roles of these people, or the admins of these
-    organizations.
+    organizations. Raises `PlanChanged` if one of them was deleted, `TooManyChanges`,
+    and `LastSuperuserError`.
     """
     pks = {user.pk for user in change.list_people()}
     others = {user.pk for user in successors.values()}
@@ -404,13 +412,13 @@ def record_change(plan: Plan, result: Result, actor: User) -> None:
 
 
 def check_number(number: int) -> None:
-    """Raise `TooManyChanges` if more than LIMIT roles would change."""
+    """Raise `TooManyChanges` if a change is about more than LIMIT roles."""
     if number > LIMIT:
         raise TooManyChanges(number)
 
 
 def choose_better(before: HeldRole | None, given: HeldRole) -> HeldRole:
-    """Return the role that permits more, or else the one that lasts longer."""
+    """Return the role that permits more. If both permit the same, the longer one."""
     if before is None or given.permits_more_than(before):
         return given
     if before.permits_more_than(given) or not given.lasts_longer_than(before):

@@ -102,7 +102,10 @@ def run_bulk_change(context: TaskContext, *, job: int, language: str) -> None:
 
 @transaction.atomic
 def make_change(pk: int) -> None:
-    """Make the change of a job, unless another worker has made it."""
+    """Make the change of a job, unless another worker has made it.
+
+    Raises one of REFUSALS if the change is not possible.
+    """
     jobs = BulkJob.objects.select_for_update()
     job = jobs.filter(pk=pk, finished_at=None).first()
     if job is None:
@@ -128,7 +131,7 @@ def make_change(pk: int) -> None:
 
 
 def explain_refusal(error: Exception) -> str:
-    """Return the reason why nothing was changed, for the actor."""
+    """Return why one of REFUSALS was raised, as a text for the actor."""
     if isinstance(error, (LastSuperuserError, SuccessionRefused)):
         return str(error)
     if isinstance(error, PermissionDenied):

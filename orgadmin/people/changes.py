@@ -1,4 +1,4 @@
-"""RoleChange: a change of a person's role, used by membership, mail and imports."""
+"""RoleChange: a change of a person's role in an organization."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class CompanyAccount:
 class RefusedAccount:
     """A company account that was refused, because the user has a link to another one.
 
-    Both company accounts have the user's email address.
+    When it was refused, it had the user's email address.
     """
 
     subject: str  # the hash of the company account's ID
@@ -79,6 +79,10 @@ def describe_link(link: SocialAccount) -> CompanyAccount:
 
 
 def is_usable(link: SocialAccount) -> bool:
+    """Return whether a link's provider is still in the settings, with the same URL.
+
+    Old links do not have a URL, which counts as the same.
+    """
     for provider in settings.OIDC_PROVIDERS:
         if provider.id == link.provider:
             return link.extra_data.get("server", provider.server) == provider.server
@@ -89,7 +93,8 @@ def list_refused_accounts(user: User) -> list[RefusedAccount]:
     """Return the company accounts that were refused because of the user's links.
 
     The newest are first. Reads only the newest MAX_READ refusals in the audit log.
-    Leaves out company accounts that are now linked to a user. Runs three queries.
+    Leaves out company accounts that are now linked to a user, and refusals that are
+    older than the link. Runs up to three queries.
     """
     links = {
         link.provider: link
@@ -131,8 +136,8 @@ def remove_links(
 ) -> int:
     """Remove links of an account, and return their number.
 
-    The next person who signs in at the provider with the user's verified address will
-    be linked to the account. Does not end sessions; the caller must do that.
+    Afterwards, the next company account with the user's verified address can be linked
+    to the account. Does not end sessions; the caller must do that.
     """
     lock_account(user)
     removed = list(links)
@@ -170,6 +175,7 @@ def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
 
 
 def lock_account(user: User) -> None:
+    """Lock the user, so that no other code changes the links of the account."""
     # Code that links an account takes the same lock
     # (orgadmin/accounts/company/views.py).
     User.objects.select_for_update(no_key=True).get(pk=user.pk)

@@ -63,8 +63,9 @@ def remind_member(
 ) -> None:
     """Remind a person of their roles that end soon.
 
-    Skips roles that the person no longer has, and roles whose end date has changed
-    since the task was added. `language` is ignored.
+    Skips roles that the person no longer has, roles in archived organizations, and
+    roles whose end date has changed since the task was added. `language` is ignored,
+    because nobody caused this email.
     """
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
@@ -92,9 +93,9 @@ def remind_admin(
 ) -> None:
     """Remind an admin of other people's roles that end soon.
 
-    Skips organizations of which the recipient is no longer an admin, roles that have
-    ended in the meantime, and roles whose end date has changed since the task was
-    added. `language` is ignored.
+    Skips organizations that are archived or of which the recipient is no longer an
+    admin, roles that have ended in the meantime, and roles whose end date has changed
+    since the task was added. `language` is ignored, because nobody caused this email.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:
@@ -130,7 +131,8 @@ def warn_superuser(
 ) -> None:
     """Warn a superuser of organizations that soon lose their last active admin.
 
-    Skips organizations for which this is no longer true. `language` is ignored.
+    Skips organizations for which this is no longer true. `language` is ignored, because
+    nobody caused this email.
     """
     superuser = list_superusers().filter(pk=user).exclude(email="").first()
     if superuser is None:
@@ -159,7 +161,10 @@ def warn_superuser(
 
 
 def _find_roles(ends: Sequence[EndKeys]) -> list[_RoleThatEnds]:
-    """Return the memberships that have not ended, and whose end has not changed."""
+    """Return the memberships that have not ended, and whose end has not changed.
+
+    Leaves out archived organizations.
+    """
     ends_by_membership = {keys["membership"]: keys["ends_at"] for keys in ends}
     rows = (
         Membership.objects.current()

@@ -31,10 +31,11 @@ BATCH = 500  # memberships in one transaction
 
 
 def remind_of_ends() -> int:
-    """Queue reminders of all memberships that end within SOON, and return their number.
+    """Queue reminders of memberships that end within SOON.
 
-    Each end is reminded of only once. Each batch is one transaction, so that no
-    reminder is lost or sent twice if the worker is killed.
+    Returns the number of memberships. Each end is reminded of only once. Skips archived
+    organizations, and memberships that another transaction has locked. Each batch is
+    one transaction, so that no reminder is lost or sent twice if the worker is killed.
     """
     now = read_clock()
     EndReminder.objects.filter(ends_at__lte=now).delete()
@@ -52,7 +53,10 @@ def remind_of_ends() -> int:
 
 @transaction.atomic
 def _remind_of_batch(until: datetime) -> int:
-    """Queue reminders of up to BATCH memberships, and return their number."""
+    """Queue reminders of up to BATCH memberships, and return their number.
+
+    Without NOTIFY_PEOPLE, only records the memberships, and queues no emails.
+    """
     locked = _find_due(until).select_for_update(of=("self",), skip_locked=True)
     rows = list(locked.order_by("pk")[:BATCH])
     reminders = [
@@ -84,7 +88,7 @@ def _find_due(until: datetime) -> QuerySet[Membership]:
 
 
 def _add_mail(rows: Sequence[Membership], until: datetime) -> None:
-    """Queue the emails about these memberships."""
+    """Queue the emails to members, admins and superusers about these memberships."""
     owners = find_group_owners({row.group_id for row in rows})
     # Leave out groups that do not belong to an organization.
     rows = [row for row in rows if row.group_id in owners]

@@ -19,7 +19,8 @@ from orgadmin.access.ends import find_start_of_next_day, show_end
 # The button on the People page extends a membership by this time.
 YEAR = datetime.timedelta(days=365)
 
-# Within this time before the end, pages show it in words, and emails remind of it.
+# Within this time before the end, pages say how many days are left, and emails remind
+# of it.
 SOON = datetime.timedelta(days=7)
 
 # Within this time before the end, a button to extend the membership is shown, and
@@ -121,8 +122,7 @@ def find_end_of_day(day: datetime.date) -> datetime.datetime:
 def loses_last_admin(until: datetime.datetime) -> Q:
     """Return the condition that an organization loses its last active admin by `until`.
 
-    It only applies to organizations that still have an active admin. Database triggers
-    update the column `admins_end_at`.
+    It is false for organizations without an active admin, and for archived ones.
     """
     return Q(archived_at=None, admins_end_at__gt=Now(), admins_end_at__lte=until)
 

@@ -26,7 +26,7 @@ BATCH = 500  # memberships in one transaction
 
 
 def remove_ended_memberships() -> int:
-    """Remove and log all memberships that have expired, and return their number.
+    """Remove and log memberships that have expired, and return their number.
 
     Does not wait for locks: skips memberships whose user or organization is locked. The
     next call removes these.
@@ -44,10 +44,10 @@ def remove_ended_memberships() -> int:
 
 @transaction.atomic
 def _remove(pks: Collection[int]) -> int:
-    """Remove the memberships that are not locked, and return their number.
+    """Remove the memberships whose user and organization nobody else has locked.
 
-    Locks users, then organizations, as all code does. The triggers that count admins
-    would lock the organizations anyway.
+    Returns their number. Locks users, then organizations, as all code does. The
+    triggers that count admins would lock the organizations anyway.
     """
     ended = Membership.objects.ended().filter(pk__in=pks)
     free_users = _lock_free(User.objects.filter(pk__in=ended.values("user")))
@@ -78,7 +78,7 @@ def _remove(pks: Collection[int]) -> int:
 
 
 def _lock_free(rows: QuerySet) -> set[int]:
-    """Lock the rows that are not locked yet, and return their IDs."""
+    """Lock the rows that no other transaction has locked, and return their IDs."""
     locked = rows.order_by("pk").select_for_update(no_key=True, skip_locked=True)
     return {row.pk for row in locked}
 

@@ -47,9 +47,9 @@ def find_named_members(
 ) -> dict[tuple[int, int], User]:
     """Return {(organization ID, user ID): user} for users who are members there now.
 
-    `keys` are user IDs; None is ignored. If several members of these organizations have
-    the same name, their labels include their addresses. Runs one query, or none if
-    there are no IDs.
+    `keys` are the IDs of the users; None is ignored. If another member of these
+    organizations has the same name, `has_namesake` is set, so that the user's label
+    includes an address. Runs one query, or none if there are no IDs.
     """
     known = {key for key in keys if key is not None}
     organizations_by_group: dict[int, int] = {}
@@ -85,7 +85,10 @@ def read_members(group_ids: Collection[int], known: Collection[int]) -> list[Any
 def mark_namesakes_among_members(
     people: Collection[User], organizations: Collection[Organization]
 ) -> None:
-    """Mark people with the same name as another member. Runs up to one query."""
+    """Set `has_namesake` for people with the same name as another member.
+
+    Only current members of these organizations are compared. Runs up to one query.
+    """
     named = [person for person in people if person.get_full_name()]
     found = find_named_members([person.pk for person in named], organizations)
     unclear = {user.pk for user in found.values() if user.has_namesake}

@@ -32,8 +32,9 @@ COLUMNS = ("pk", "name", "reference", *[role.attname for role in ROLES])
 class OrganizationNaming:
     """A name that someone typed, and the organizations that it may mean.
 
-    `organization` is set if the name means exactly one. If no organization has the
-    name, `candidates` are organizations whose names look like it.
+    `organization` is set if the name means exactly one. `candidates` are all
+    organizations that it may mean. If there are none, they are organizations whose
+    names look like it.
     """
 
     name: str
@@ -53,7 +54,7 @@ def identify_organizations(
     """Return {name: OrganizationNaming} for references, names and IDs.
 
     An ID is written as "#17". "17" is also an ID, unless it is a reference or a name.
-    Runs one query per BATCH names.
+    Only finds organizations that the actor can view. Runs one query per BATCH names.
     """
     found = {}
     visible = Organization.objects.permitted(actor).order_by()
@@ -81,6 +82,7 @@ class Candidates:
 
 
 def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candidates:
+    """Load the organizations that the names may mean, or whose names look like them."""
     keys = [key for key in map(read_number, names) if key is not None]
     looks = {make_key(name) for name in names}
     found = visible.filter(
@@ -90,7 +92,10 @@ def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candid
 
 
 def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
-    """Return what a name means: a reference, a name or an ID."""
+    """Return the organization that a typed text identifies: a name, reference or ID.
+
+    If it identifies several, the result has only candidates.
+    """
     meanings = [*candidates.by_name.get(fold(name), [])]
     if name in candidates.by_reference:
         meanings.append(candidates.by_reference[name])
@@ -114,4 +119,5 @@ def read_number(name: str) -> int | None:
 
 
 def fold(name: str) -> str:
+    """Remove differences in case and in the number of spaces."""
     return " ".join(name.split()).casefold()

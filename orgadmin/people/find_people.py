@@ -46,7 +46,8 @@ def is_address(name: str) -> bool:
     """Return whether a name is an email address rather than a username.
 
     Usernames can contain an "@", too. A name with an "@" is nevertheless treated as an
-    address, because someone could choose another person's address as their username.
+    address, because someone could choose another person's address as their username,
+    and would then get roles that are meant for that person.
     """
     return "@" in normalize_email(name)
 
@@ -58,7 +59,7 @@ def find_named(names: Sequence[str], *, actor: User) -> NamedPeople:
     email address. Other people can only name members of the organizations that they
     manage, and only by username. For them, every address becomes an invitation, so that
     the result does not reveal who has an account. The returned addresses are in their
-    normal form. Runs one query for usernames, and one for addresses.
+    normal form. Runs up to one query for usernames, and one for addresses.
     """
     found = NamedPeople()
     addresses = [
@@ -84,7 +85,10 @@ def find_named(names: Sequence[str], *, actor: User) -> NamedPeople:
 
 
 def find_users_by_verified_email(emails: Collection[str]) -> dict[str, User]:
-    """Return {email address: user} for users who have verified their address."""
+    """Return {email address: user} for users who have verified their address.
+
+    `emails` must be results of `fold_email()`.
+    """
     if not emails:
         return {}
     users = User.objects.find_by_emails(emails)
@@ -92,7 +96,7 @@ def find_users_by_verified_email(emails: Collection[str]) -> dict[str, User]:
 
 
 def find_candidates(usernames: Collection[str], *, actor: User) -> list[User]:
-    """Return the users that the actor may mean by the names. Runs one query."""
+    """Return the users that the actor may mean by the names. Runs up to one query."""
     if not usernames:
         return []
     condition = Q()
@@ -155,8 +159,8 @@ class Naming:
 def identify(names: Collection[str]) -> dict[str, Naming]:
     """Return {name: Naming} for usernames, IDs such as "#17", and email addresses.
 
-    Only for superusers, because the result reveals who has an account. Runs two queries
-    per BATCH names.
+    Only for superusers, because the result reveals who has an account. Runs up to two
+    queries per BATCH names.
     """
     found: dict[str, Naming] = {}
     for batch in split_into_batches(dict.fromkeys(names), BATCH):
@@ -187,10 +191,11 @@ def find_users_named(names: Collection[str]) -> list[User]:
 
 
 def choose_meaning(name: str, named: Collection[User], owner: User | None) -> Naming:
-    """Return what a name means.
+    """Return the user that a typed name identifies.
 
-    `named` includes the users with this username or ID. `owner` is the user with this
-    email address.
+    `named` are users found for several names, including those with this username or ID.
+    `owner` is the user with this email address. The result has no user if several
+    match, or if the name is an address that its owner has not verified.
     """
     key = read_key(name)
     namesake = choose_by_username(named, name)

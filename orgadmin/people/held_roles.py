@@ -32,6 +32,7 @@ class HeldRole:
         return show_end(self.ends_at) if self.ends_at is not None else ""
 
     def permits_more_than(self, other: HeldRole) -> bool:
+        """Return whether this role has more permissions, whatever the ends."""
         return ROLES_BY_RANK.index(self.role) > ROLES_BY_RANK.index(other.role)
 
     def lasts_longer_than(self, other: HeldRole) -> bool:

@@ -61,8 +61,8 @@ class InvitationError(Exception):
 class InvitationGone(InvitationError):
     """The invitation does not exist, was accepted or revoked, or was replaced.
 
-    Also raised if its organization is archived. The text is the same in all cases, so
-    that people who guess links learn nothing.
+    This error is also raised if its organization is archived. The text is the same in
+    all cases, so that people who guess links learn nothing.
     """
 
     explanation = gettext_lazy(
@@ -236,7 +236,8 @@ def resend_invitations(email: str) -> None:
 def find_invitation(token: str) -> Invitation:
     """Return the invitation whose link contains this secret.
 
-    Raises `InvitationGone`, or `InvitationExpired` if the secret is right.
+    Raises `InvitationGone`, or `InvitationExpired` if the invitation has expired. Only
+    someone who has the secret can learn that an invitation has expired.
     """
     invitation = (
         Invitation.objects.of_unarchived()
@@ -252,7 +253,7 @@ def find_invitation(token: str) -> Invitation:
 
 
 def find_accepted(token: str) -> AcceptedInvitation | None:
-    """Return the accepted invitation whose link contains this secret, or None."""
+    """Return the row about an accepted invitation's link with this secret, or None."""
     return AcceptedInvitation.objects.filter(token_hash=hash_token(token)).first()
 
 
@@ -329,9 +330,10 @@ def _use_up(invitation: Invitation) -> None:
 
 
 def _remember_link(invitation: Invitation, user: User) -> None:
-    """Remember the link, so that it redirects the user to the organization later.
+    """Store the hash of the link, so that it redirects the user to the organization.
 
-    An invitation for which no email was sent does not have a link.
+    The link does this from now on, after the invitation was accepted. An invitation for
+    which no email was sent does not have a link.
     """
     if invitation.token_hash is not None:
         AcceptedInvitation.objects.create(
@@ -344,9 +346,10 @@ def _remember_link(invitation: Invitation, user: User) -> None:
 def _save_account(
     invitation: Invitation, user: User, *, account_is_unused: bool
 ) -> User:
-    """Lock and check the account, save its new password, and verify its address.
+    """Lock and check the account, save it if it is unused, and verify its address.
 
-    Other transactions that change the user's roles wait until this one ends.
+    Other transactions that change the user's roles wait until this one ends. Raises
+    `AccountChanged` or `AccountInactive`.
     """
     user.changed_by = user
     if user.pk is not None:

@@ -1,4 +1,4 @@
-"""Signed tokens in links that this site sends to the email address of an account.
+"""Signed tokens in links that this site sends by email to the people of accounts.
 
 Tokens are not stored, so that nobody can read a valid link in the database.
 """
@@ -21,10 +21,11 @@ class Link:
 
 
 def make_link_token(user: User, purpose: str, nonce: str = "") -> str:
-    """Return a token for a link that is sent to the user's current email address.
+    """Return a token for a link with which a user can do something.
 
-    The token becomes invalid when the address changes, and when the user's sessions
-    end. With `nonce`, it is only valid together with the same nonce.
+    The token becomes invalid when the user's address changes, when all their sessions
+    are ended, and when they are deactivated. With `nonce`, it is only valid together
+    with the same nonce. A token only works for the same `purpose`.
     """
     content = [user.pk, user.email, user.session_epoch, nonce]
     return signing.dumps(content, salt=_make_salt(purpose))

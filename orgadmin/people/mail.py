@@ -1,6 +1,7 @@
 """Emails about invitations and role changes, and helpers for all emails.
 
-Each task sends one email to one person. `outbox.py` explains when tasks run.
+A task sends one email to one person, or adds such tasks. `outbox.py` explains when
+tasks run.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
     """Send a new link to accept an invitation. Earlier links stop working.
 
     Sends nothing if the invitation has expired, or was accepted or revoked, or if the
-    organization is archived. If the address does not belong to an account, the email is
-    in `language`, which is usually the inviter's language.
+    organization is archived. If the address belongs to an account, the email is in the
+    language that this person has chosen. Otherwise, it is in `language`, which is
+    usually the inviter's language.
     """
     stored = Invitation.objects.of_unarchived().filter(pk=invitation)
     invited = stored.select_related("organization", "invited_by").first()
@@ -138,7 +140,7 @@ def name_person(person: User) -> str:
 def find_address(actor: User | None) -> str:
     """Return the address at which people can contact the author of a change, or "".
 
-    Only returns verified addresses.
+    Only returns verified addresses, and no addresses of staff and superusers.
     """
     if actor is None or actor.is_staff_or_superuser or not actor.has_verified_email:
         return ""
@@ -152,8 +154,9 @@ def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") 
     """Queue emails about role changes, which a worker sends after the commit.
 
     With `NOTIFY_PEOPLE`, the users whose roles have changed get an email. With
-    `NOTIFY_ADMINS`, so do the admins of the organizations, except the actor. Each
-    person gets only one email, however many changes there are.
+    `NOTIFY_ADMINS`, so do the admins of the organizations, except the actor. However
+    many changes there are, each person gets at most one email about their own roles,
+    and at most one about the roles of others. Changes of only the end are left out.
 
     `source` is the ID of the OpenID provider whose groups caused the changes, or "".
     Runs up to two queries, because the worker determines the recipients.
@@ -163,7 +166,10 @@ def notify(changes: Sequence[RoleChange], actor: User | None, source: str = "") 
 
 
 def notify_about(changes: Sequence[Keys], actor: User | None, source: str = "") -> None:
-    """Do the same as `notify()`, for changes in the form of `describe_keys()`."""
+    """Do the same as `notify()`, for changes in the form of `describe_keys()`.
+
+    The changes must not include changes of only the end.
+    """
     if not changes:
         return
     acting = actor.pk if actor is not None else None
@@ -279,7 +285,10 @@ def find_recipients(choice: str) -> QuerySet[User]:
 
 
 def find_admins(organizations: Collection[int]) -> dict[int, set[int]]:
-    """Return {organization ID: IDs of admins who want emails about other people}."""
+    """Return {organization ID: IDs of admins who want emails about other people}.
+
+    Leaves out archived organizations.
+    """
     admins: dict[int, set[int]] = defaultdict(set)
     willing = find_recipients("mail_people")
     for batch in split_into_batches(sorted(organizations), BATCH):
@@ -305,7 +314,10 @@ def tell_member(
     language: str,
     source: str = "",
 ) -> None:
-    """Notify a person of the roles that they have got or lost."""
+    """Notify a person of the roles that they have got or lost.
+
+    Leaves out organizations that were deleted or archived.
+    """
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
         return
@@ -434,7 +446,7 @@ def label_role(key: str) -> str | Promise:
 
 
 def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
-    """Return the descriptions of the new roles."""
+    """Return what the new roles permit, once per role."""
     keys = {change["key"] for change in changes}
     return [role.description for role in ROLES if role.key in keys]
 
@@ -443,7 +455,10 @@ def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
 
 
 def notify_accepted(invitation: Invitation, user: User, role: Role) -> None:
-    """Queue an email to the inviter that says who has accepted the invitation."""
+    """Queue an email to the inviter that says who has accepted the invitation.
+
+    Does nothing without NOTIFY_PEOPLE, or if the inviter does not want such emails.
+    """
     inviter = invitation.invited_by
     if not settings.NOTIFY_PEOPLE or inviter is None or inviter.pk == user.pk:
         return

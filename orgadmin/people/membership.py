@@ -1,7 +1,8 @@
 """Changes of roles, and who has which role in which organization.
 
-All changes of roles go through this module. In one transaction, it checks a change,
-writes it, and adds a row to the membership log.
+Pages, commands, imports and sign-ins change roles with `change_roles()`. In one
+transaction, it checks a change, writes it, and adds a row to the membership log. The
+worker removes expired memberships in `expiry.py`.
 """
 
 from __future__ import annotations
@@ -117,8 +118,9 @@ def change_roles(
 ) -> list[RoleChange]:
     """Give each user the wanted role, which replaces any other in the organization.
 
-    Also sets the end of the membership, if the change has one. A change of only the end
-    requires the same permissions as giving the role.
+    If the wanted role is None, removes the user from the organization. Also sets the
+    end of the membership, if the change has one. A change of only the end requires the
+    same permissions as giving the role. With `notify`, queues emails about the changes.
 
     `actor` is None for a command, or if the groups of an OpenID provider cause the
     changes; in the latter case, `source` is the provider's ID. `actor`, `source` and
@@ -135,7 +137,8 @@ def change_roles(
       get a role in an archived one;
     - `PermissionDenied` if the actor may not manage the organization's members, or has
       fewer permissions than the role;
-    - `LastAdminError` and `EndInThePast`.
+    - `LastAdminError` if an organization would be left without an active admin;
+    - `EndInThePast`.
     """
     require_future(change.ends_at for change in wanted)
     changes = []
@@ -195,9 +198,9 @@ def _write_memberships(plan: _Plan) -> None:
 def _lock_and_reload(wanted: Sequence[RoleChange]) -> list[RoleChange]:
     """Lock users, then organizations, and return the changes with both as stored.
 
-    Other role changes that concern them wait until this transaction ends. Memberships
-    that are read after this call are therefore still the same when the change is
-    written.
+    Leaves out changes of users who were deleted. Raises `Organization.DoesNotExist` if
+    an organization was deleted. Other role changes that concern them wait until this
+    transaction ends, so memberships that are read after this call stay the same.
     """
     users = lock(User, {change.user.pk for change in wanted})
     organization_pks = {change.organization.pk for change in wanted}
@@ -411,7 +414,10 @@ def may_assign(permissions: Collection[str], role: Role | None) -> bool:
 def find_organizations_losing_last_admin(
     changes: Iterable[RoleChange],
 ) -> list[Organization]:
-    """Return the organizations that the changes would leave without an active admin."""
+    """Return the organizations that the changes would leave without an active admin.
+
+    Leaves out archived organizations, and those that have no active admin now.
+    """
     # {organization: IDs of users who stop being its admins, or do not become one}
     not_admins: dict[Organization, set[int]] = defaultdict(set)
     gaining = set()
@@ -442,7 +448,8 @@ def find_last_admin(organization: Organization) -> int | None:
 def find_end_of_last_admin(organization: Organization) -> datetime | None:
     """Return when the membership of an organization's last active admin ends.
 
-    Returns None if a membership has no end, or if there are no active admins.
+    Returns None if the membership of an active admin has no end, or if there are no
+    active admins.
     """
     admins = Membership.objects.current().filter(
         group=getattr(organization, ADMIN.attname), user__is_active=True
@@ -463,8 +470,8 @@ def set_groups(
     """Replace the user's groups, or only the groups whose IDs are in `replaced`.
 
     If the user gets a role in an organization, it replaces their previous role there.
-    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if several roles in
-    an organization are added at once, and `LastAdminError`.
+    `confirmed` is as in `change_roles()`. Raises `AmbiguousRoles` if it is not clear
+    which role in an organization was chosen, and the exceptions of `change_roles()`.
     """
     user.changed_by = actor
     lock(User, [user.pk])
@@ -582,8 +589,9 @@ def find_role(organization: Organization, user: User) -> Role | None:
 def find_members(organization: Organization, emails: Collection[str]) -> list[Member]:
     """Return the members who have verified one of these email addresses.
 
-    The addresses must be in their normal form. Addresses of people who are not members
-    do not affect the result or the number of queries.
+    `emails` must be results of `fold_email()`. Addresses of people who are not members
+    do not affect the result or the number of queries. The result does not contain the
+    ends of the memberships.
     """
     if not emails:
         return []

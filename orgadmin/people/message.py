@@ -84,10 +84,10 @@ def write_message(
     chosen a time zone, times are in the site's time zone. For someone without an
     account, `recipient` is an unsaved `User()`.
 
-    The first line of the template is the subject. It must be the same for everyone, so
-    that other people cannot influence it. Values in `context` are escaped.
-    `trusted_values` are not escaped, so they must not contain text that other people
-    typed.
+    The first line of the template is the subject. It must not contain text that people
+    typed, so that nobody can write their own subject. Values in `context` are escaped.
+    `trusted_values` are not escaped, so text in them that people typed must already be
+    escaped with `escape_for_mail()`.
     """
     zone = timezone.get_default_timezone()
     if recipient.time_zone in list_time_zones():
@@ -138,9 +138,10 @@ def escape_for_mail(value: Any) -> Any:
     """Escape a value, so that nobody can put their own message into an email.
 
     Someone could name an organization "Your account is locked, see
-    http://evil.example". The result is a single line, mail programs do not make a link
-    of it, and it cannot end the quotes around it. Numbers are not changed. In lists and
-    dictionaries, each value is escaped.
+    http://evil.example". The result is a single line of about NAME_LENGTH characters at
+    most, mail programs do not make a link of it, and it cannot end the quotes around
+    it. Integers and None are not changed. In lists and dictionaries, each value is
+    escaped.
     """
     if value is None or isinstance(value, int):
         return value

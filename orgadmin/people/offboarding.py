@@ -76,7 +76,7 @@ def offboard_all(
         confirmed=confirmed,
         notify=False,
     )
-    # One call for all changes, so that each person gets only one email.
+    # One call for all changes, so that nobody gets an email for each of them.
     mail.notify(changes, actor)
     Invitation.objects.filter(invited_by__in=pks).revoke(
         actor=actor, reason=_("The person who sent it was offboarded.")

@@ -1,13 +1,13 @@
-"""The outbox: emails that wait in the database until a worker sends them.
+"""The outbox: emails, and other tasks, that wait in the database for a worker.
 
-A task sends one email to one person, so that nobody gets an email twice because the
-email to someone else failed. The task is added in the transaction of the change that
-the email is about. So no email is lost, and none is sent about a change that was rolled
-back.
+A task sends at most one email to one person, so that nobody gets an email twice because
+the email to someone else failed. The task is added in the transaction of the change
+that the email is about. So no email is lost, and none is sent about a change that was
+rolled back. Other tasks are imports and bulk changes, for example.
 
 The database stores the arguments of a task until it is done. They must never contain
 links, tokens or other secrets, so most of them are IDs. The task reads everything else,
-and creates links, when it sends the email. `worker.py` runs the tasks.
+and creates links, when it runs. `worker.py` runs the tasks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ FOR_VISITORS = 5
 
 
 def is_queued() -> bool:
-    """Return whether a worker runs the tasks. With DEBUG, they run after the commit."""
+    """Return whether a worker runs the tasks.
+
+    With DEBUG, the process that adds a task runs it, after the commit.
+    """
     return isinstance(task_backends[DEFAULT_TASK_BACKEND_ALIAS], DatabaseBackend)
 
 
@@ -88,7 +91,8 @@ def deliver(message: EmailMessage, context: TaskContext) -> None:
     """Send the message of a task.
 
     If a task runs twice because its worker was killed, both messages have the same ID,
-    so that mail programs can show only one of them. Raises the exceptions of smtplib.
+    so that mail programs can show only one of them. Raises the exceptions of smtplib
+    and of the network, which are all `OSError`.
     """
     host = urlsplit(settings.BASE_URL).hostname
     message.extra_headers["Message-ID"] = f"<{context.task_result.id}@{host}>"

@@ -43,10 +43,11 @@ def apply_groups(
 ) -> list[RoleChange]:
     """Give a person the roles of their groups, and remove roles of other groups.
 
-    Returns the completed changes. The last admin of an organization keeps their role.
-    Changes nothing if the person's sessions were ended after `user` was loaded: for
-    example, the account was deactivated, or linked to someone else at the provider.
-    Runs four queries if nothing changes, and none if the settings have no mapping.
+    Returns the completed changes. Leaves roles unchanged that someone has given by
+    hand, and the role of the last admin of an organization. Changes nothing if the
+    person's sessions were ended after `user` was loaded: for example, the account was
+    deactivated, or linked to someone else at the provider. Runs up to four queries if
+    nothing changes, and none if the settings have no mapping.
     """
     if not provider.roles:
         return []
@@ -115,7 +116,7 @@ def find_given_roles(
 ) -> Mapping[int, set[Role]]:
     """Return {organization ID: roles that came from the provider's groups}.
 
-    Leaves out roles that someone has changed afterwards.
+    Leaves out roles that have ended, or that someone has changed afterwards.
     """
     events = MembershipEvent.objects.filter(
         user_key=user.pk,
@@ -133,8 +134,8 @@ def change_except_last_admins(
 ) -> list[RoleChange]:
     """Make the changes, except those that would remove an organization's last admin.
 
-    If an organization is deleted at the same time, no changes are made. The next
-    sign-in makes them.
+    If an organization is deleted or archived at the same time, no changes are made. The
+    next sign-in makes them.
     """
     try:
         with transaction.atomic():

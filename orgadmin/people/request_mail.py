@@ -1,4 +1,4 @@
-"""Emails about requests for a role. Each task sends one email to one person."""
+"""Emails about requests for a role."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from orgadmin.people.message import write_message
 def tell_admins_of_request(
     context: TaskContext, *, request: int, language: str
 ) -> None:
-    """Add a task for each admin who wants emails about other people."""
+    """Add a task for each admin who wants emails about other people.
+
+    Does nothing if the request is no longer open.
+    """
     asked = AccessRequest.objects.open().filter(pk=request).first()
     if asked is None:
         return
@@ -37,7 +40,11 @@ def tell_admins_of_request(
 def tell_admin_of_request(
     context: TaskContext, *, request: int, user: int, language: str
 ) -> None:
-    """Notify an admin that someone asks for a role, unless it was already answered."""
+    """Notify an admin that someone asks for a role.
+
+    Sends nothing if the request is no longer open, or if the recipient can no longer
+    manage the people of the organization.
+    """
     admin = find_recipients("mail_people").filter(pk=user).first()
     requests = AccessRequest.objects.open().select_related("organization", "user")
     asked = requests.filter(pk=request).first()
@@ -66,7 +73,10 @@ def tell_admin_of_request(
 def tell_declined(
     context: TaskContext, *, request: int, user: int, language: str
 ) -> None:
-    """Notify a person that their request was declined, with the reason."""
+    """Notify a person that their request was declined, with the reason if there is one.
+
+    The person gets this email even if they have chosen not to get other emails.
+    """
     declined = AccessRequest.objects.filter(pk=request, outcome=Outcome.DECLINED)
     asked = declined.filter(user=user).first()
     person = find_recipient(user)

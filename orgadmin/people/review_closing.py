@@ -36,7 +36,7 @@ class AlreadyDecided(Exception):
 
 @dataclass(frozen=True)
 class OpenItems:
-    """The number of items in a review without a decision."""
+    """How many items of a review do not have a decision."""
 
     members: int
     organizations: int  # organizations with such members

@@ -71,7 +71,8 @@ class Outcome:
     changed_meanwhile: list[ReviewItem] = field(default_factory=list)
     # Items about the person's own access, which someone else must confirm.
     own: list[ReviewItem] = field(default_factory=list)
-    # Items whose access had already ended.
+    # Items whose access had already ended. They are closed with the answer LEFT, if
+    # they do not have a decision.
     left: list[ReviewItem] = field(default_factory=list)
 
     @property
@@ -108,6 +109,7 @@ def decide(
     - items whose access has changed after the person had seen it;
     - the person's own access, unless they end it, or there is no other active admin.
 
+    Items whose access has already ended are closed, whatever the decision says.
     `confirmed` is as in `change_roles()`. Raises `Organization.DoesNotExist`,
     `ReviewIsComplete`, `PermissionDenied`, `LastAdminError`, and `EndInThePast`.
     """
@@ -201,7 +203,8 @@ def decide_item(
 ) -> None:
     """Decide about an item, and add it to the right list of the outcome.
 
-    Raises `PermissionDenied` if the person may not decide about this role.
+    Raises `PermissionDenied` if the actor may not assign the role that the item's
+    person has now.
     """
     actor = circumstances.actor
     current = choose_access(item, circumstances.access_by_user)
@@ -224,6 +227,7 @@ def decide_item(
 def build_decision(
     item: ReviewItem, decision: Decision, current: Access, actor: User, reason: str
 ) -> Decided:
+    """Return the unsaved row of a decision. `current` is the access before it."""
     is_confirmed = decision.answer == ReviewAnswer.CONFIRMED
     role = current.role if is_confirmed else decision.role
     ends_at = decision.end.at if decision.end is not None else current.ends_at

@@ -49,7 +49,7 @@ NOT_CONFIRMED = gettext_noop("Nobody confirmed the access in an access review.")
 def close_unconfirmed(review: AccessReview) -> None:
     """Close the items without a decision.
 
-    Stops after MAX_WORK_TIME. The worker continues after it has sent waiting emails.
+    Stops after about MAX_WORK_TIME. The worker continues after it has done other work.
     """
     end = time.monotonic() + MAX_WORK_TIME
     organizations = review.sections.unanswered().exclude(organization_key=None)
@@ -64,9 +64,10 @@ def close_unconfirmed(review: AccessReview) -> None:
 
 @transaction.atomic
 def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
-    """Close the open items of some sections, and end access if the review says so.
+    """Close the open items of some sections, up to ITEMS_BATCH of them.
 
-    Takes the locks in the usual order: people, organizations, sections, the review.
+    Ends the unconfirmed access if `review.ends_access` is set. Takes the locks in the
+    usual order: people, organizations, sections, the review.
     """
     rows = ReviewItem.objects.filter(section__in=pks, decision=None).order_by("pk")
     found = rows.select_related("section")[:ITEMS_BATCH]
@@ -149,9 +150,9 @@ def decide_unconfirmed(
 ) -> list[ReviewDecision]:
     """Return the final decisions about items that nobody has confirmed.
 
-    If an organization would be left without an active admin, all its admins keep their
-    access, because nothing says which of them should stay. Platform staff can then
-    decide.
+    Access only ends if `review.ends_access` is set. If an organization would be left
+    without an active admin, all its admins keep their access, because nothing says
+    which of them should stay. Platform staff can then decide.
     """
     decisions = []
     for item in items:
@@ -189,7 +190,8 @@ def find_unconfirmed_admins(
 ) -> dict[int, set[int | None]]:
     """Return {organization ID: IDs of admins without a confirmed item}.
 
-    Includes admins whose items other batches close, or have closed.
+    Includes admins with open items, even if the items belong to another batch, and
+    admins that an earlier batch has kept.
     """
     confirmed = ReviewItem.objects.confirmed().filter(
         section=OuterRef("section"), user_key=OuterRef("user_key")

@@ -189,7 +189,7 @@ ADD_GROUPS = """
 
 @task(takes_context=True)
 def prepare_review(context: TaskContext, *, review: int, language: str) -> None:
-    """Create the items of a review. Takes about a minute per 100,000 organizations.
+    """Create the items of a review, which can take minutes.
 
     If the worker is killed during this time, `continue_preparing()` continues.
     """
@@ -197,13 +197,17 @@ def prepare_review(context: TaskContext, *, review: int, language: str) -> None:
 
 
 def continue_preparing() -> None:
-    """Create the remaining items of reviews whose worker was killed."""
+    """Create the remaining items of all open reviews that do not have all of them.
+
+    For example, the worker that created them was killed.
+    """
     reviews = AccessReview.objects.open().filter(prepared_at=None)
     for pk in reviews.values_list("pk", flat=True):
         prepare(pk)
 
 
 def prepare(pk: int) -> None:
+    """Create all remaining items of a review, in batches."""
     while prepare_batch(pk):
         pass
 

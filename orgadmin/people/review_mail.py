@@ -21,7 +21,8 @@ def ask_to_review(
 ) -> None:
     """Ask a person to review their organizations that have open items.
 
-    Sends nothing if they are no longer an admin of any such organization.
+    Sends nothing if they are no longer an admin of any such organization, or if the
+    review can no longer be answered.
     """
     person = find_recipient(user)
     asked = AccessReview.objects.answerable().filter(pk=review).first()

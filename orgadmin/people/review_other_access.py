@@ -1,4 +1,4 @@
-"""Superusers' decisions in an access review about access that is not from a role."""
+"""Superusers' decisions in an access review about access without a role."""
 
 from __future__ import annotations
 
@@ -40,9 +40,11 @@ def decide_other_paths(
 ) -> Outcome:
     """Confirm or end access without a role: of superusers, permissions, and groups.
 
-    Superusers can confirm their own access only if there is no other superuser, and
-    cannot end it. Leaves out items about which someone else has decided in the
-    meantime. Raises `PermissionDenied`, `ReviewIsComplete`, and `LastSuperuserError`.
+    Superusers can confirm their own access only if there is no other active superuser,
+    and cannot end it. Leaves out items about which someone else has decided in the
+    meantime. Raises `PermissionDenied` unless the actor is a superuser, or if the
+    settings of the site give the access that would end. Also raises `ReviewIsComplete`
+    and `LastSuperuserError`.
     """
     wanted = {decision.item: decision for decision in decisions}
     actor, items = lock_other_paths(section, wanted, actor)
@@ -69,7 +71,10 @@ def decide_other_paths(
 def lock_other_paths(
     section: ReviewSection, wanted: Mapping[int, Decision], actor: User
 ) -> tuple[User, list[ReviewItem]]:
-    """Lock what these decisions depend on, and return the actor and the items."""
+    """Lock what these decisions depend on, and return the actor and the items.
+
+    `wanted` is {item ID: decision}. Raises `PermissionDenied` and `ReviewIsComplete`.
+    """
     chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
     stored = lock_people(chosen, actor)
     if not is_active_superuser(stored):

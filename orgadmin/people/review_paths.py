@@ -132,9 +132,9 @@ def make_provider_key(provider: OpenIDProvider, mapped: GroupRole) -> str:
 
 
 def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
-    """Return the IDs of those items whose access has ended.
+    """Return the IDs of the items whose access has ended.
 
-    Runs a few queries per BATCH items.
+    Runs about a dozen queries per BATCH items.
     """
     ended = set()
     for batch in split_into_batches(items, BATCH):
@@ -144,7 +144,10 @@ def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
 
 
 def list_existing_keys(items: Iterable[ReviewItem]) -> Iterator[str]:
-    """Yield the item keys of all access of these people and organizations now."""
+    """Yield the item keys of the access without a role that exists now.
+
+    Includes at least the keys of these items, if their access still exists.
+    """
     user_keys = {item.user_key for item in items}
     organization_keys = {item.organization_key for item in items}
     users = User.objects.filter(pk__in=user_keys, is_active=True)
@@ -178,7 +181,8 @@ def can_end(item: ReviewItem) -> bool:
 def end_path(item: ReviewItem, *, actor: User) -> None:
     """End the access that an item is about, and record it in the audit log.
 
-    The person of the item must be locked. Raises `LastSuperuserError`.
+    The person of the item must be locked, and the access must still exist. Raises
+    `LastSuperuserError`.
     """
     if item.path == AccessPath.GROUP:
         end_grants_of_group(item, actor)

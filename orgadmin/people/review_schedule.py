@@ -57,7 +57,7 @@ REQUESTS = {
 
 
 def run_reviews() -> None:
-    """Do all due work for reviews. The worker calls this about once a minute."""
+    """Do all due work for reviews. Each worker calls this about once a minute."""
     start_scheduled_reviews()
     continue_preparing()
     for review in list(AccessReview.objects.open().exclude(prepared_at=None)):
@@ -123,7 +123,7 @@ def find_request(review: AccessReview, now: datetime) -> str:
 
 
 def send_requests(review: AccessReview) -> None:
-    """Send the request that is due to all admins who have not answered.
+    """Send the request that is due to all admins of organizations with open items.
 
     Stops after MAX_WORK_TIME, as `close_unconfirmed()` does.
     """
@@ -149,7 +149,7 @@ def begin_request(pk: int, name: str) -> bool:
 
 
 def remind_now(review: AccessReview) -> bool:
-    """Start sending a reminder to all admins who have not answered.
+    """Start sending a reminder to all admins of organizations with open items.
 
     This is possible once a day, in addition to the scheduled emails. Returns False if
     someone has already done so today, if other emails of the review are still being
@@ -189,7 +189,8 @@ def ask_admins(review: AccessReview, keys: Collection[int]) -> None:
     """Ask the admins among these people whose organizations have open items.
 
     `keys` are user IDs. Records who is asked about which organization, and queues one
-    email per person.
+    email per person. Admins without an email address are recorded, too, although they
+    get no email.
     """
     memberships = Membership.objects.current().filter(
         user__in=keys, group__administrators_of__isnull=False
@@ -255,7 +256,7 @@ def close_items_of_leavers(review: AccessReview) -> None:
 
 @transaction.atomic
 def close_items_of_next_leavers(review: AccessReview) -> bool:
-    """Read the next entries of the log. Return False if there are no more."""
+    """Do this for the next entries of the log. Return False if there are no more."""
     events = MembershipEvent.objects.filter(pk__gt=review.log_position).order_by("pk")
     rows = list(
         events.values_list("pk", "event", "organization_key", "user_key")[:EVENTS_BATCH]

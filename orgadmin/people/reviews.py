@@ -70,8 +70,9 @@ def start_review(
     """Start a review. A worker then creates its items.
 
     People who join later are not part of the review. `organizations` are the chosen
-    ones, or None for all. `actor` is None for a schedule. Raises `DueDateInThePast`,
-    `NothingToReview`, and `PermissionDenied` unless the actor is a superuser.
+    ones, or None for all; archived ones are left out. `actor` is None for a schedule.
+    Raises `DueDateInThePast`, `NothingToReview`, and `PermissionDenied` unless the
+    actor is a superuser.
     """
     if actor is not None and not is_still_superuser(actor):
         raise PermissionDenied("Only superusers start access reviews.")
@@ -106,7 +107,10 @@ def start_review(
 
 
 def has_members(organizations: QuerySet[Organization] | None) -> bool:
-    """Return whether anyone has a role in these organizations. None stands for all."""
+    """Return whether anyone has a role in these organizations. None stands for all.
+
+    Roles in archived organizations do not count.
+    """
     covered = list_covered(organizations)
     memberships = Membership.objects.current()
     for role in ROLES:

@@ -18,7 +18,10 @@ FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 
 
 def has_second_factor(user: User) -> bool:
-    """Return whether a person must use a second factor to sign in."""
+    """Return whether a person has a second factor, which they must then use to sign in.
+
+    If the setting SECOND_FACTOR is off, factors are not used, so this returns False.
+    """
     if settings.SECOND_FACTOR == "off":
         return False
     return Authenticator.objects.filter(user=user, type__in=FACTORS).exists()
@@ -32,7 +35,10 @@ def has_app(user: User) -> bool:
 
 @transaction.atomic
 def remove_second_factors(user: User, *, actor: User) -> None:
-    """Remove a person's second factors, if any, and end their sessions."""
+    """Remove a person's second factors and recovery codes, and end their sessions.
+
+    Does nothing if they have none.
+    """
     factors = Authenticator.objects.filter(user=user)
     kinds = sorted(factors.values_list("type", flat=True))
     if not kinds:

@@ -2,7 +2,8 @@
 
 People are notified when their credentials or their email address change, when someone
 else signs them out everywhere, and when there are too many failed attempts to sign in.
-The email goes to the address that the account had when this happened.
+The email goes to the address that the account had when this happened. If the address
+itself has changed, the old and the new address get an email.
 
 Superusers are notified of new superusers, of second factors of superusers that someone
 else has removed, and of people who could not sign in with a company account because
@@ -80,7 +81,9 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
     """Return which of the person's addresses get the email about an event.
 
     "then" stands for the address at the time of the event. If the event is a change of
-    the address, the result is "old_email" and "new_email".
+    the address, the result is "old_email" and "new_email", unless one of them is empty.
+    The result is empty if the person is not notified. Counts lock-outs, because only
+    the first one within an hour sends an email.
     """
     if not concerns_person(event):
         return []
@@ -118,7 +121,10 @@ def tell_person(
 
 
 def concerns_person(event: AuditEvent) -> bool:
-    """Return whether a person is notified of an event about their account."""
+    """Return whether events of this kind are mailed to the person they are about.
+
+    `is_mailed_to_person()` decides whether this person gets the email.
+    """
     if event.user_key is None:
         return False
     if event.event in CREDENTIAL_EVENTS or event.event == SecurityEvent.EMAIL_CHANGED:
@@ -129,10 +135,10 @@ def concerns_person(event: AuditEvent) -> bool:
 
 
 def is_mailed_to_person(event: AuditEvent, user: User) -> bool:
-    """Return whether the person is notified of an event.
+    """Return whether the person is notified of an event that `concerns_person()`.
 
-    Active people are notified of all events. Inactive people are only notified of a
-    changed address and of a changed password, because their account can be activated
+    Active people are notified of all such events. Inactive people are only notified of
+    a changed address and of a changed password, because their account can be activated
     again. People who were offboarded are not notified that their password was removed.
     """
     if user.is_active or event.event == SecurityEvent.EMAIL_CHANGED:
@@ -206,6 +212,11 @@ def tell_superuser(
 
 
 def concerns_superusers(event: AuditEvent) -> bool:
+    """Return whether superusers are notified of an event.
+
+    Of the refused company sign-ins to the same account, only the first one within PAUSE
+    counts.
+    """
     if event.event in (SecurityEvent.USER_CREATED, SecurityEvent.FLAGS_CHANGED):
         return event.details.get("is_superuser") is True
     if event.event == SecurityEvent.PROVIDER_REFUSED:
@@ -220,6 +231,7 @@ def concerns_superusers(event: AuditEvent) -> bool:
 
 
 def list_superusers() -> QuerySet[User]:
+    """Return the active superusers."""
     return User.objects.filter(is_active=True, is_superuser=True)
 
 

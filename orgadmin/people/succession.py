@@ -56,7 +56,8 @@ def hand_over(
     Must run in the transaction that then ends the access of the users in `leaving`.
     `successors` is {organization ID: user}. With `keeps_account`, the users who leave
     lose only their roles, and may be the last superusers. This takes all locks of the
-    transaction, in the order of `models/guards.py`. Returns the completed changes.
+    transaction, in the order of `models/guards.py`. Returns the completed changes. If
+    there are no successors, does nothing, and takes no locks.
 
     Raises `LastSuperuserError`, `SuccessorUnavailable` if a successor is leaving or has
     no active account, `SuccessionChanged` if an organization would keep an active admin

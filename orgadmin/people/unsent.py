@@ -18,7 +18,7 @@ from orgadmin.models import AuditEvent, Invitation, MailWorker, User
 from orgadmin.models.addresses import fold_email
 from orgadmin.people.outbox import get_values
 
-# If no worker has sent a heartbeat for this time, no worker is running.
+# If no worker has sent a heartbeat for this time, pages say that no worker is running.
 MAX_SILENCE = timedelta(minutes=5)
 
 # Emails that have been waiting for longer are late.
@@ -135,7 +135,7 @@ def discard(mail: QuerySet[DBTaskResult]) -> int:
 
 
 class Recipients:
-    """Finds the addresses of messages, with three queries for any number of them."""
+    """Finds the addresses of messages, with up to three queries for all of them."""
 
     def __init__(self, mail: Collection[DBTaskResult]) -> None:
         invitations = Invitation.objects.filter(
@@ -148,7 +148,11 @@ class Recipients:
         self.users = dict(User.objects.filter(pk__in=keys).values_list("pk", "email"))
 
     def find(self, message: DBTaskResult) -> str:
-        """Return the address of a message, or "" if it no longer exists."""
+        """Return the address of a message, or "" if it is not known.
+
+        The address may differ from the one to which a worker sends a message about
+        security, if the account's address has changed.
+        """
         values = get_values(message)
         if "invitation" in values:
             return self.invited.get(values["invitation"], "")
@@ -175,7 +179,7 @@ def collect_values(mail: Iterable[DBTaskResult], name: str) -> set[Any]:
 
 
 def find_mail_to(user: User, folds: Collection[str]) -> list[DBTaskResult]:
-    """Return the unsent messages to a person.
+    """Return the unsent messages to a person, and other tasks about them.
 
     `folds` are the normal forms of the person's addresses. Reads all unsent messages,
     because their arguments are stored as JSON.

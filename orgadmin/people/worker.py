@@ -1,8 +1,9 @@
-"""The worker: sends the emails in the outbox, and does periodic work.
+"""The worker: runs the tasks in the outbox, such as emails, and does periodic work.
 
-If an email cannot be sent, the worker tries again several times, for about a day. Then
-it gives up, which the doctor and the page of unsent emails report. Any number of
-workers can run at the same time.
+If a task fails, the worker tries again several times, for about a day. Then it gives
+up, which the doctor and the page of unsent emails report. If the mail server has
+permanently refused a message, the worker gives up immediately. Any number of workers
+can run at the same time.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from orgadmin.people.review_schedule import run_reviews
 logger = logging.getLogger("orgadmin.mail")
 
 # How long to wait after each failed attempt. If the attempt after the last pause fails,
-# the email is given up.
+# the task is given up.
 PAUSES = [
     timedelta(minutes=1),
     timedelta(minutes=5),
@@ -50,11 +51,13 @@ PAUSES = [
 ]
 MAX_ATTEMPTS = len(PAUSES) + 1
 
-# If a task runs for longer than this, its worker was killed, and the task runs again.
-# Sending a message has about ten steps, each of which takes at most EMAIL_TIMEOUT.
+# If a task has not ended after this time, its worker is assumed to be dead, and the
+# task runs again. Sending a message has about ten steps, each of which takes at most
+# EMAIL_TIMEOUT.
 LEASE = timedelta(minutes=5)
 
-# How long emails that were given up are kept, so that someone can send them again.
+# How long tasks that were given up are kept, so that someone can run them again, and
+# how long finished bulk changes are kept.
 KEPT_FOR = timedelta(days=30)
 
 # How long the rows of workers that no longer run are kept.
@@ -70,7 +73,7 @@ REASON_LENGTH = 500
 
 @dataclass(frozen=True)
 class PeriodicWork:
-    """A function that each worker calls regularly, between two messages.
+    """A function that each worker calls regularly, between two tasks.
 
     Several workers may call the function at the same time, and it may be killed at any
     point. It must therefore work in batches, and it must be safe to call it again.
@@ -97,7 +100,8 @@ class Worker:
     def run(self, *, once: bool = False) -> int:
         """Run tasks until `stop()` is called, and return how many were run.
 
-        With `once`, returns as soon as no task is due.
+        With `once`, returns as soon as no task is due, and raises errors of the
+        database.
         """
         number = 0
         while not self.stopping.is_set():
@@ -160,16 +164,19 @@ class Worker:
 
 
 def release_abandoned() -> None:
-    """Make tasks whose worker was killed run again."""
+    """Make tasks that were started longer than LEASE ago run again.
+
+    Their worker was probably killed.
+    """
     running = DBTaskResult.objects.running()
     abandoned = running.filter(started_at__lt=timezone.now() - LEASE)
     number = abandoned.update(status=TaskResultStatus.READY, run_after=timezone.now())
     if number:
-        logger.warning("%d messages that a worker has left are sent again.", number)
+        logger.warning("%d tasks that a worker has left will run again.", number)
 
 
 def delete_old() -> None:
-    """Delete old tasks that were given up, old jobs, and workers that no longer run."""
+    """Delete old rows of failed tasks, of finished bulk changes, and of workers."""
     now = timezone.now()
     DBTaskResult.objects.failed().filter(finished_at__lt=now - KEPT_FOR).delete()
     MailWorker.objects.filter(seen_at__lt=now - WORKER_KEPT_FOR).delete()
@@ -223,18 +230,19 @@ def handle_error(stored: DBTaskResult, error: Exception) -> None:
         traceback=reason,
     )
     logger.warning(
-        "Mail could not be sent, and will be tried again.",
+        "A task of the outbox failed, and will be tried again.",
         extra={**describe_task(stored), "error": name_error(error)},
     )
 
 
 def give_up(stored: DBTaskResult, reason: str) -> None:
+    """Store why a task failed for good, unless another worker has it now. Log it."""
     find_claimed(stored).update(
         status=TaskResultStatus.FAILED,
         finished_at=timezone.now(),
         traceback=reason,
     )
-    logger.error("Mail was given up.", extra=describe_task(stored))
+    logger.error("A task of the outbox was given up.", extra=describe_task(stored))
 
 
 def find_claimed(stored: DBTaskResult) -> models.QuerySet[DBTaskResult]:
