@@ -142,8 +142,9 @@ class ClosedModelAdmin(
 
     # The names of views and pages in which people can change something even if their
     # last sign-in is not recent, such as "change_view". All others, including those
-    # that are added later, ask people to sign in again. Only admin classes of models
-    # that belong to organizations can use this. A system check refuses others.
+    # that are added later, ask people to sign in again. A system check allows this only
+    # for organizations, and for models that belong to organizations and do not refer to
+    # people or groups.
     open_to_old_sign_ins = ()
 
     # The views that require a recent sign-in before they show anything. People upload a
@@ -439,7 +440,8 @@ class ClosedModelAdmin(
 class SuperuserOnlyAdmin(ClosedModelAdmin):
     """The base class for models that only superusers can see.
 
-    Other people see neither the rows and pages nor the name of the model.
+    Other people see neither the rows and pages nor the name of the model. `UserAdmin`
+    overrides `is_permitted()`, because delegated staff can see people.
     """
 
     # Django's widget with two boxes would load all choices, so it is not used.

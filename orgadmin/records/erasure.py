@@ -1,9 +1,9 @@
 """Erases a person: deletes their data, and replaces their name in what remains.
 
-The account remains, but without any content, and with a pseudonym that contains its
-key, such as "erased-17". The logs also name the person with this pseudonym, so they can
-still explain every membership and every change by key. Other rows that are only about
-the person are deleted.
+The account remains, but only with its creation date, and with a pseudonym that contains
+its key, such as "erased-17". The logs also name the person with this pseudonym, so they
+can still explain every membership and every change by key. Other rows that are only
+about the person are deleted.
 
 Texts that people wrote, such as notes and reasons, may name the person. But they may
 also be about someone or something with the same name, such as an organization. The

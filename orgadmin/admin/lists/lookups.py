@@ -24,8 +24,8 @@ PARAMETER_SUFFIXES = {
     EmptyFieldListFilter: ["__isempty"],
 }
 
-# The years that Django's date filter accepts. Databases and time zones fail on the
-# first and the last year that a `date` can represent.
+# The years that are allowed in the parameters of Django's date filter. Databases and
+# time zones fail on the first and the last year that a `date` can represent.
 ACCEPTED_YEARS = range(2, 9999)
 
 

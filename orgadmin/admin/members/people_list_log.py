@@ -46,7 +46,7 @@ def record_people_suggested(request):
 
 
 def record_view(request):
-    """Write the event to the audit log.
+    """Record in the audit log that someone viewed the list of people.
 
     If a superuser views the site as someone else, the actor is the superuser.
     """

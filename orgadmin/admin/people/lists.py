@@ -55,8 +55,8 @@ FIRST_MEMBERSHIPS_SQL = """
 class RoleFilter(ChoiceFilter):
     """Finds people by role, for superusers only. Others must not see all roles.
 
-    The labels are those of the badges: "Platform staff" are superusers, and "Delegated
-    staff" are other staff.
+    The labels are those of the badges in the list: "Platform staff" are superusers, and
+    "Delegated staff" are other staff.
     """
 
     title = gettext_lazy("Role")

@@ -259,7 +259,7 @@ class AddPersonForm(NamedByEmail, AdminUserCreationForm):
     def list_changes(self):
         """Return the changes that give the new person their roles.
 
-        Returns [] if the form was sent without roles.
+        Returns [] if the form was sent without roles, or if they are invalid.
         """
         if not self.role_rows.is_bound or not self.role_rows.is_valid():
             return []

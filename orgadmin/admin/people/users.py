@@ -420,9 +420,8 @@ class UserAdmin(
     def user_change_password(self, request, id, form_url=""):
         """Set the password of someone else.
 
-        Raises `PermissionDenied` for everyone except superusers.
-        People who change their own password are sent to the page that asks for the old
-        one.
+        Redirects people who want to change their own password to the page that asks
+        for the old one. Raises `PermissionDenied` for everyone else except superusers.
         """
         if self.get_object(request, unquote(id)) == request.user:
             return redirect("admin:password_change")

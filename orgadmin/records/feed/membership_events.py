@@ -119,15 +119,15 @@ def describe_event(event: MembershipEvent) -> str:
 
     For example, "role changed (Reviewer → Admin, until Dec. 31, 2026)".
     """
-    what = describe_reason(event)
+    what = describe_without_role(event)
     details = [str(event.shown_role)]
     if event.shown_end and event.event != Event.END_CHANGED:
         details.append(event.shown_end)
     return f"{what} ({', '.join(details)})"
 
 
-def describe_reason(event: MembershipEvent) -> str:
-    """Return what happened, without the role."""
+def describe_without_role(event: MembershipEvent) -> str:
+    """Return what happened, such as "role changed"."""
     why = get_why(event)
     if why == ENDED_AS_PLANNED:
         return _("access ended as planned")

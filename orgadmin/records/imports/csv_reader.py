@@ -43,7 +43,7 @@ def open_text(file: BinaryIO, encoding: str) -> Iterator[io.TextIOWrapper]:
 
 
 def read_csv(file: BinaryIO, encoding: str, delimiter: str) -> Iterator[Record]:
-    """Yield the records of a CSV file that are not empty.
+    """Yield the records of a CSV file, without empty ones.
 
     Raises `FileRefused` at the first line that is not valid CSV, or not valid text.
     """

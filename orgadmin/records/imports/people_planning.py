@@ -342,7 +342,11 @@ def has_role_already(row: PersonRow, held: HeldRole | None) -> bool:
 
 
 def is_invited_already(row: PersonRow, invitation: Invitation | None) -> bool:
-    """Return whether an invitation offers the role in a row, until the same day."""
+    """Return whether an invitation offers the role in a row, until the same day.
+
+    If the row does not contain a day, any day counts as the same. The invitation may
+    have expired.
+    """
     if invitation is None or row.role is None or invitation.role != row.role.key:
         return False
     if row.end is None:

@@ -107,7 +107,10 @@ def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleCh
 def invite_people(
     rows: Sequence[PlannedRow], *, actor: User | None
 ) -> list[Invitation]:
-    """Invite the people who need an invitation, unless they already have one."""
+    """Invite the people who need an invitation, unless they already have one.
+
+    People whose invitation to the same role has expired are not invited again.
+    """
     if actor is None:
         # An invitation names its sender. Without an actor, the planner refuses everyone
         # who would be invited.
@@ -135,7 +138,8 @@ def invite_people(
 def is_invited(person: PlannedPerson, organization: Organization) -> bool:
     """Return whether a person already has an invitation to the role in the file.
 
-    The last day must be the same, unless the file does not contain a last day.
+    The last day must be the same, unless the file does not contain a last day. The
+    invitation may have expired.
     """
     invitations = organization.invitations.to_email(person.email)
     for invitation in invitations.filter(role=person.role.key):
