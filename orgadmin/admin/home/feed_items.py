@@ -282,10 +282,10 @@ class Presenter:
         return self.names.get(key, stored)
 
     def present(self) -> list[Item]:
-        self.hide()
+        self.hide_parts()
         return [self.make_item(entry) for entry in self.entries]
 
-    def hide(self) -> None:
+    def hide_parts(self) -> None:
         """Hide the parts of log entries that the history pages would also hide."""
         entries_by_organization = defaultdict(list)
         for entry in self.entries:

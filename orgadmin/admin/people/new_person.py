@@ -145,20 +145,20 @@ class NamedByEmail:
     def clean_email(self):
         email = self.cleaned_data["email"]
         if email:
-            namesake = User.objects.find_by_email(email)
-            if namesake is not None:
-                raise forms.ValidationError(self._describe_namesake(namesake))
+            owner = User.objects.find_by_email(email)
+            if owner is not None:
+                raise forms.ValidationError(self._explain_taken_email(owner))
         return email
 
-    def _describe_namesake(self, namesake):
+    def _explain_taken_email(self, owner):
         """Return the error about an address that another person has.
 
         The error links to this person if the user can view people.
         """
         if not self.user.has_perm("orgadmin.view_user"):
             return EMAIL_TAKEN
-        url = reverse("admin:orgadmin_user_overview", args=[namesake.pk])
-        link = format_html('<a href="{}"><bdi>{}</bdi></a>', url, namesake.label)
+        url = reverse("admin:orgadmin_user_overview", args=[owner.pk])
+        link = format_html('<a href="{}"><bdi>{}</bdi></a>', url, owner.label)
         return format_html("{} {}", _("This person already has an account:"), link)
 
     def clean(self):
