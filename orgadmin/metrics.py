@@ -40,7 +40,11 @@ from orgadmin.access.audit_log import find_unsealed
 from orgadmin.health import find_migrations
 from orgadmin.models import AuditEvent, DoctorRun, Organization
 from orgadmin.people.unsent import find_state
-from orgadmin.records.backup_status import find_backup_problem, read_status
+from orgadmin.records.backup_status import (
+    STATUS_ERRORS,
+    find_backup_problem,
+    read_status,
+)
 
 # prometheus_client reads this variable when it is imported.
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -262,7 +266,7 @@ def describe_backups() -> Iterator[Metric]:
     )
     try:
         status = read_status()
-    except (OSError, ValueError, TypeError):
+    except STATUS_ERRORS:
         # The metric `backup_ok` already reports the problem.
         return
     if status.backup is not None:

@@ -120,6 +120,19 @@ class SiteTests(MetricsCase):
         self.assertEqual(values["orgadmin_backup_ok"], 1)
         self.assertLess(values["orgadmin_backup_age_seconds"], 600)
 
+    def test_say_that_the_status_of_the_backup_cannot_be_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "status")
+            for content in ("BACKUP", "BACKUP=yesterday\n", "OTHER=1\n"):
+                path.write_text(content)
+                with (
+                    self.subTest(content),
+                    override_settings(BACKUP_STATUS=str(path)),
+                ):
+                    values = self.read_values()
+                    self.assertEqual(values["orgadmin_backup_ok"], 0)
+                    self.assertNotIn("orgadmin_backup_age_seconds", values)
+
     def test_take_the_same_queries_for_many_organizations(self):
         with self.assertNumQueries(5):
             self.read()

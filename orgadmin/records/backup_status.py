@@ -17,6 +17,10 @@ from config.env_file import EnvFileError, read_env_file
 MAXIMUM_AGE = timedelta(hours=30)
 MAXIMUM_AGE_OF_RESTORE = timedelta(days=9)
 
+# The errors that `read_status()` raises if the file is missing or invalid. A name that
+# is not a field of `BackupStatus` causes a TypeError.
+STATUS_ERRORS = (OSError, ValueError, TypeError, EnvFileError)
+
 
 @dataclass(frozen=True)
 class BackupStatus:
@@ -50,10 +54,7 @@ class BackupProblem:
 
 
 def read_status() -> BackupStatus:
-    """Read the backup status file.
-
-    Raises OSError, ValueError, TypeError (for unknown variables) or `EnvFileError`.
-    """
+    """Read the backup status file. Raises one of STATUS_ERRORS."""
     variables = read_env_file(Path(settings.BACKUP_STATUS))
     times = {
         name.lower(): datetime.fromisoformat(variable.value)
@@ -75,7 +76,7 @@ def find_backup_problem() -> BackupProblem | None:
         status = read_status()
     except FileNotFoundError:
         return BackupProblem(_("no backup has been made yet"))
-    except (OSError, ValueError, TypeError, EnvFileError):
+    except STATUS_ERRORS:
         return BackupProblem(_("the file that BACKUP_STATUS names cannot be read"))
     now = timezone.now()
     if is_after(status.failed, status.backup):
