@@ -26,8 +26,8 @@ from orgadmin.accounts.hashing import TooBusy
 from orgadmin.accounts.preferences import PATHS_WITHOUT_SESSION
 from orgadmin.records.backup_status import describe_backup
 
-# The errors after which another attempt may succeed: the database did not respond in
-# time, or many people are signing in.
+# The errors after which another attempt may succeed. For example, the database did not
+# respond in time, or many people are signing in.
 TEMPORARY_ERRORS = (OperationalError, InterfaceError, TooBusy)
 
 RETRY_AFTER = 10  # seconds
@@ -69,7 +69,7 @@ class HostMiddleware(CommonMiddleware):
 
 @never_cache
 def livez(request: HttpRequest) -> HttpResponse:
-    """Respond with status 200, because the process is running."""
+    """Respond with status 200, which shows that the process is running."""
     return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
@@ -78,8 +78,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
     """Respond with status 200 if the database works and is migrated, or else 503.
 
     The response describes the problem only to superusers and to programs on this
-    machine. With "?details", programs on this machine also get the age of the backup.
-    Runs one query if the request has no session.
+    machine. With "?details", programs on this machine also get the age of the backup if
+    there is no problem. Runs one query if the request has no session.
     """
     problem = find_problem()
     if problem is None:

@@ -1,6 +1,7 @@
-"""The site's log: lines of JSON without personal data.
+"""The site's log: lines of JSON without names and addresses of people.
 
-Each line about a request has the ID of the request and the primary key of the user.
+Each line about a request has the ID of the request, and the primary key of the user if
+the request has loaded the user.
 """
 
 import logging
@@ -58,7 +59,11 @@ REPLACEMENT = "…"
 
 
 class RequestLogMiddleware:
-    """Logs requests, refuses large requests, and prevents caches from storing pages."""
+    """Logs requests, refuses large requests, and prevents caches from storing pages.
+
+    Also gives each request an ID, sets `current_request`, and runs the functions of
+    `run_after_response()`.
+    """
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -90,10 +95,10 @@ class RequestLogMiddleware:
 
 
 def check_size(request: HttpRequest) -> None:
-    """Raise `RequestDataTooBig` if a request is too large, before it is read.
+    """Raise `RequestDataTooBig` if a request says that it is too large.
 
-    Django's own limit does not include uploaded files. Requests without a
-    Content-Length header are not limited here.
+    The request has not been read yet. Django's own limit does not include uploaded
+    files. Requests without a Content-Length header are not limited here.
     """
     size = int(request.META.get("CONTENT_LENGTH") or 0)
     if size > MAX_REQUEST_SIZE:
@@ -113,7 +118,7 @@ def choose_request_id(request: HttpRequest) -> str:
 
 
 class LogFormatter(JsonFormatter):
-    """Writes a record as JSON, without personal data.
+    """Writes a record as JSON, without names and addresses of people.
 
     Requests are logged with their route instead of their path. Errors are logged with
     their type and traceback, because their messages may contain what someone typed.
@@ -162,7 +167,9 @@ class WithoutStaticFiles(logging.Filter):
 
 
 def get_user_id(request: HttpRequest) -> int | None:
-    """Return the primary key of the user, if the request has already loaded the user.
+    """Return the primary key of the user, or None.
+
+    Does not load the user: if the request has not done so yet, returns None.
 
     - If the request signs someone in, this is the person who has just signed in.
     - If a superuser views the site as someone else, this is the superuser.

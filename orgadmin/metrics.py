@@ -168,7 +168,10 @@ def find_route(request: HttpRequest) -> str:
 
 
 def store_connections() -> None:
-    """Store the numbers of connections and waiting requests of this process's pool."""
+    """Store the numbers of connections and waiting requests of this process's pool.
+
+    This is the pool for the primary, not for the replica.
+    """
     statistics = connection.pool.get_stats()  # type: ignore[attr-defined]
     CONNECTIONS.labels("all").set(statistics["pool_size"])
     CONNECTIONS.labels("free").set(statistics["pool_available"])
@@ -176,7 +179,7 @@ def store_connections() -> None:
 
 
 def count_event(event: AuditEvent) -> None:
-    """Count an event of the audit log, in the process that records the event."""
+    """Count an event of the audit log, in the process that seals the event."""
     EVENTS.labels(event.event).inc()
 
 
@@ -289,8 +292,8 @@ def find_age(moment: Any) -> float:
 def show_metrics(request: HttpRequest) -> HttpResponse:
     """Return all metrics in Prometheus's text format.
 
-    The request needs the header "Authorization: Bearer" with METRICS_TOKEN. Without the
-    header or the setting, the response is 404.
+    The request needs the header "Authorization: Bearer" with METRICS_TOKEN. With any
+    other header, and without the setting, the response is 404.
     """
     if not may_read(request):
         raise Http404

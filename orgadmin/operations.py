@@ -1,4 +1,4 @@
-"""Operations for migrations: required relations, indexes, and a trigger.
+"""Operations for migrations: required relations, sort columns, indexes, and a trigger.
 
 docs/required-relation.md explains how to add a relation that every row must have.
 Migrations can import this module, because it does not import other modules of this app.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
     from django.db.migrations.state import ProjectState, StateApps
 
-BATCH = 500  # rows in one transaction, which locks them for about 30 ms
+BATCH = 500  # rows in one transaction, which locks them
 REPORT_EVERY = 100 * BATCH  # rows
 MAX_SHOWN_IDS = 10  # in an error message
 BASE_LENGTH = 50  # characters of a row's name that become part of its group's name
@@ -53,7 +53,8 @@ def commit(
 ) -> Result:
     """Call `work(*arguments)` in its own transaction, and return the result.
 
-    If another transaction is in the way, rolls back and calls `work` again.
+    If another transaction is in the way, rolls back and calls `work` again. After
+    ATTEMPTS attempts, raises the `DatabaseError`.
     """
     attempt = 1
     while True:
@@ -95,8 +96,8 @@ def create_index(
     """Create an index on `definition`, such as "orgadmin_user (username)".
 
     On PostgreSQL, this blocks neither reads nor writes, and the migration needs
-    `atomic = False`. If an interrupted attempt has left an invalid index, it is
-    replaced.
+    `atomic = False`. An index with this name is dropped first, because an interrupted
+    attempt may have left an invalid one.
     """
     drop_index(schema_editor, name)
     kind = "UNIQUE INDEX" if unique else "INDEX"
@@ -163,7 +164,8 @@ class PopulateGroups(migrations.RunPython):
     The base is `name[:50].strip()`, or the name of the model if that is empty.
 
     Each batch is committed separately, so the migration needs `atomic = False`. If it
-    is interrupted, it can be run again, and the groups get the same names.
+    is interrupted, it can be run again. The groups then get the same names as without
+    the interruption.
 
     Reversing this operation deletes the groups of all rows, and prints how many
     memberships end.

@@ -52,7 +52,7 @@ class NameForm(AccountForm):
 
     @transaction.atomic
     def save(self, request: HttpRequest) -> None:
-        """Save the name, and record the change in the history for platform staff."""
+        """Save the name, and record a change in the account's history."""
         super().save(request)
         if self.has_changed():
             message = construct_change_message(self, formsets=None, add=False)
@@ -125,5 +125,6 @@ def find_area(name: str) -> str:
 
 
 def label_time_zone(name: str) -> str:
+    """Return the name without its first part, such as "Berlin"."""
     place = name.removeprefix(f"{find_area(name)}/")
     return place.replace("_", " ")

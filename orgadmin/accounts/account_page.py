@@ -65,9 +65,10 @@ MAX_SHOWN = 20
 
 
 def account_view(request: HttpRequest) -> HttpResponse:
-    """Show people their own account, or save one of its forms.
+    """Show the account page, save one of its forms, or remove a company account.
 
-    People without access to any organization can use this page, too.
+    Some changes first lead to a page that asks for a recent sign-in, or for a
+    confirmation. People without access to any organization can use this page, too.
     """
     returned = get_returned_form(request)
     if returned is not None:
@@ -97,6 +98,7 @@ def account_view(request: HttpRequest) -> HttpResponse:
 def ask_about_company_account(
     request: HttpRequest, own: OwnCompanyAccount
 ) -> HttpResponse:
+    """Show the page on which people confirm that they remove a company account."""
     provider = {"provider": own.account.provider}
     question = Question(
         title=_("Remove company account %(provider)s?") % provider,
@@ -113,6 +115,7 @@ def ask_about_company_account(
 
 
 def remove_company_account(request: HttpRequest) -> HttpResponse:
+    """Remove the company account that was chosen in the form, if this is possible."""
     device = find_device(request, request.user)
     is_removed = remove_own_company_account(request)
     response = redirect_to_section(COMPANY)
@@ -174,7 +177,10 @@ def show_account(
 
 
 def list_factors(user: User) -> set[str]:
-    """Return the types of the second factors that a person has."""
+    """Return the types of the second factors that a person has.
+
+    If the setting SECOND_FACTOR is off, factors are not used, so this returns none.
+    """
     if settings.SECOND_FACTOR == "off":
         return set()
     factors = Authenticator.objects.filter(user=user, type__in=FACTORS)
@@ -183,7 +189,7 @@ def list_factors(user: User) -> set[str]:
 
 @require_POST
 def end_session_view(request: HttpRequest) -> HttpResponse:
-    """End one of the person's other sessions, after they have confirmed this."""
+    """End one of the person's other sessions, or first ask them to confirm this."""
     pk = request.POST.get("session", "")
     session = find_own_session(request, pk)
     if session is not None and not is_confirmed(request):

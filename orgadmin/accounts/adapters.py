@@ -70,7 +70,8 @@ class AccountAdapter(DefaultAccountAdapter):
         """Start the session of someone who has passed all steps of a sign-in.
 
         The session gets a new key. Of the visitor's session, it only keeps a form that
-        the person had sent, and the trips to a provider in other tabs.
+        the person had sent, and the trips to a provider in other tabs. Raises
+        `ImmediateHttpResponse` if the person cannot sign in.
         """
         if not user.is_active:
             details = {"step": "access"}
@@ -144,6 +145,7 @@ class SignIn:
 
 
 def describe_sign_in(request: HttpRequest, user: User) -> SignIn:
+    """Return how the user signs in, from django-allauth's records in the session."""
     # django-allauth has no record of a sign-in with a link from an email, such as an
     # invitation.
     method = "link"

@@ -1,4 +1,4 @@
-"""The link by which people confirm their email address."""
+"""The link with which people confirm their email address."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINK_LIFETIME = 60 * 60  # seconds
 @never_cache
 @login_required
 def confirm_email_view(request: HttpRequest) -> HttpResponse:
-    """Show whether the person's email address is confirmed, and send them a link."""
+    """Show whether the person's email address is confirmed, or send them a link."""
     user = request.user
     if request.method == "POST" and user.email and not user.has_verified_email:
         send_to_own_address(request, mail_link, user=user.pk)
@@ -68,7 +68,7 @@ def confirm_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
 
 @transaction.atomic
 def confirm(user: User, token: str) -> bool:
-    """Confirm the user's email address, and return whether the link was valid."""
+    """Confirm the user's email address. Return False if the link is not valid."""
     # The address must not change between the check and the write.
     lock(User, [user.pk])
     owner = find_owner(user, token)
@@ -80,6 +80,9 @@ def confirm(user: User, token: str) -> bool:
 
 
 def find_owner(user: User, token: str) -> User | None:
-    """Return the user, reloaded, if the link was sent to their current address."""
+    """Return the user, reloaded, if the link was sent to their current address.
+
+    Returns None if the link is not valid, or belongs to someone else.
+    """
     owner = read_link_token(token, PURPOSE, LINK_LIFETIME)
     return owner if owner == user else None

@@ -27,7 +27,7 @@ LINK_DEVICE = "new-password"
 
 
 def find_device(request: HttpRequest, user: User) -> str:
-    """Return the ID of the device, or "" if the account does not know it."""
+    """Return the ID of the device, or "" if the account does not know the device."""
     value = request.COOKIES.get(name_cookie(user), "")
     try:
         return _make_signer(user).unsign(value, max_age=LIFETIME)
@@ -89,5 +89,5 @@ def name_cookie(user: User) -> str:
 
 
 def _make_signer(user: User) -> TimestampSigner:
-    """Return a signer whose signatures expire when the user's sessions end."""
+    """Return a signer whose signatures expire when all of the user's sessions end."""
     return TimestampSigner(salt=f"{SALT}.{user.pk}.{user.session_epoch}")

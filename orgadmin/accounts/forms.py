@@ -25,7 +25,7 @@ MAX_EMAIL_LENGTH = 254  # characters
 
 
 class SignInForm(AdminAuthenticationForm):
-    """Accepts everyone who has an active account.
+    """Accepts the username or email address of an active account, and its password.
 
     The error is the same for an unknown username or email address, a wrong password, an
     inactive account, and too many attempts.
@@ -142,10 +142,10 @@ class AcceptInvitationForm(SetPasswordForm):
 
 
 class ForgottenPasswordForm(PasswordResetForm):
-    """Sends a link to set a new password, and resends pending invitations.
+    """Sends an email that helps people to sign in, and resends pending invitations.
 
     A task finds out who has the email address, so the response is the same whether or
-    not someone has it.
+    not someone has it. It is also the same after too many requests, which send nothing.
     """
 
     email = LineEmailFormField(

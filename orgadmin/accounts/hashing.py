@@ -1,4 +1,4 @@
-"""Hash passwords without blocking all other requests.
+"""Hashes passwords without blocking all other requests.
 
 On purpose, a hash takes about half a second of CPU time. If all threads of a process
 computed hashes, the process could not respond to anyone else. So in each process, one

@@ -34,7 +34,10 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
       here, and are then signed in. They can use a company account instead.
     - Everyone else must be signed in to the account with the invited address. The
       invitation cannot be accepted with any other account.
-    - A person who has already used the link is redirected to the organization.
+    - A person who has already used the link is redirected to the organization, if they
+      still have access to it.
+
+    Otherwise, the page says why the link does not work.
     """
     try:
         invitation = find_invitation(token)
@@ -91,7 +94,11 @@ def accept_invitation(
     *,
     chose_password: bool = False,
 ) -> HttpResponse:
-    """Give the account the role of the invitation, and redirect to the organization."""
+    """Give the account the role of the invitation, and redirect to the organization.
+
+    With `chose_password`, first saves the account, and then signs the person in. If the
+    invitation cannot be accepted, responds like `show_used_link()`.
+    """
     try:
         role = accept(invitation, account, account_is_unused=chose_password)
     except InvitationError as error:
@@ -107,10 +114,11 @@ def accept_invitation(
 def show_used_link(
     request: HttpRequest, token: str, error: InvitationError
 ) -> HttpResponse:
-    """Redirect the person who accepted the invitation to the organization.
+    """Redirect to the organization if the reader accepted this invitation.
 
-    Visitors are redirected to the sign-in page. Everyone else, and people who have lost
-    access, get the same response as for a link that never existed.
+    The reader must still have access to the organization. If someone has accepted the
+    invitation, visitors are redirected to the sign-in page. All other readers get the
+    same response as for a link that never existed.
     """
     accepted = find_accepted(token)
     if accepted is None:

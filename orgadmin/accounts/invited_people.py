@@ -1,4 +1,4 @@
-"""Create accounts for invited people, and accept invitations with company accounts."""
+"""Creates accounts for invited people. Accepts invitations with company accounts."""
 
 from __future__ import annotations
 

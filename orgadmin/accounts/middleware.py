@@ -47,8 +47,9 @@ SESSION_STATUS_URL = "stay_signed_in"
 class SessionLimitsMiddleware(MiddlewareMixin):
     """Ends sessions that were idle or have lasted for too long.
 
-    The person is then treated like a visitor, and redirected to the sign-in page. If
-    they sent a form, it is kept until they have signed in again.
+    The person is then treated like a visitor, so most pages redirect them to the
+    sign-in page. If they sent a form, it is kept for up to an hour, until they have
+    signed in again.
     """
 
     def process_view(self, request, view, args, kwargs):
@@ -123,6 +124,7 @@ class StepUpMiddleware(MiddlewareMixin):
 
 
 def must_have_second_factor(user: User) -> bool:
+    """Return whether the user cannot use the site without a second factor."""
     return settings.SECOND_FACTOR == "staff" and user.is_staff_or_superuser
 
 

@@ -1,4 +1,4 @@
-"""Change one's own email address: the form, and the link to the new address."""
+"""Changes of one's own email address: the form, and the link to the new address."""
 
 from __future__ import annotations
 
@@ -132,7 +132,10 @@ def new_email_link_view(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def find_change(user: User, token: str) -> NewEmail | None:
-    """Return the change that a link confirms, if this user has asked for it."""
+    """Return the change that a link confirms, or None.
+
+    Returns None if the link is not valid, or if someone else has asked for it.
+    """
     change = read_new_email_token(token, LINK_LIFETIME)
     return change if change is not None and change.user == user else None
 

@@ -37,6 +37,9 @@ GONE = gettext_lazy("This invitation no longer exists. Ask for a new one.")
 def no_organization_view(request: HttpRequest) -> HttpResponse:
     """Tell people that they do not belong to an organization yet, and what to do.
 
+    A POST responds to an invitation, from this page or from the home page. For other
+    requests, people who can use the admin are redirected to the home page.
+
     Invitations are only shown if the person's address is verified. Otherwise, someone
     could enter another person's address in their own account, and learn who has invited
     that person.
@@ -57,6 +60,7 @@ def no_organization_view(request: HttpRequest) -> HttpResponse:
 
 
 def find_own_invitations(user: User) -> list[Invitation]:
+    """Return the open invitations to the user's address, if it is verified."""
     if not user.has_verified_email:
         return []
     return find_invitations(user.email)

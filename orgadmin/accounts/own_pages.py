@@ -1,7 +1,7 @@
 """The pages about one's own account, which everyone who is signed in can open.
 
-People without access to any organization can open only these pages. The rest of the
-site treats them like visitors.
+People who cannot use the admin, because they do not have access to any organization,
+can open only these pages. The rest of the site treats them like visitors.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def find_home(user: User) -> str:
 
 
 def leads_to_own_page(url: str) -> bool:
+    """Return whether a URL of this site is one of OWN_PAGES."""
     try:
         return resolve(urlsplit(url).path).view_name in OWN_PAGES
     except Resolver404:

@@ -1,4 +1,4 @@
-"""The link with which a person chooses a password, sent by platform staff.
+"""The link with which a person chooses a password, sent by someone who manages people.
 
 Only superusers can set a password for someone else. All others who manage people can
 only send this link, so that only the person who receives the email knows the password.
@@ -58,7 +58,7 @@ def may_get_link(user: User, actor: User) -> bool:
     return may_choose_password(user)
 
 
-# After one of these events, staff must decide again whether the person may get a link.
+# After one of these events, someone who manages people must send the link again.
 INVALIDATING_EVENTS = (
     SecurityEvent.ACTIVATED,
     SecurityEvent.DEACTIVATED,
@@ -69,11 +69,12 @@ INVALIDATING_EVENTS = (
 
 
 def may_renew_link(user: User) -> bool:
-    """Return whether someone who asks for a new link gets one without platform staff.
+    """Return whether a person who asks for a new link gets one.
 
-    This requires that platform staff sent a link before, that the account has not been
-    used or changed since then, and that the sender could still send one. The first link
-    expires after a few days, and people often read the email later.
+    This requires that someone sent them a link before, that the account has not been
+    used, that its credentials have not changed since then, and that the sender could
+    still send one. The first link expires after a few days, and people often read the
+    email later.
     """
     if user.last_login is not None or user.has_usable_password():
         return False
@@ -93,7 +94,10 @@ def may_renew_link(user: User) -> bool:
 
 @task(takes_context=True, priority=outbox.FOR_VISITORS)
 def renew_link(context: TaskContext, *, user: int, language: str) -> None:
-    """Send a new link for the first password to someone who asked for one."""
+    """Send a new link for the first password to someone who asked for one.
+
+    Sends nothing unless `may_renew_link()` allows it.
+    """
     person = mail.find_recipient(user)
     if person is None or not may_renew_link(person):
         return

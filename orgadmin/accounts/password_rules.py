@@ -62,10 +62,10 @@ def find_minimum_length(user: User | None) -> int:
 
 @sensitive_variables()
 def warn_about_short_password(request: HttpRequest, user: User, password: str) -> None:
-    """Add a message that asks platform staff with a short password to change it.
+    """Add a message that asks staff and superusers to change a short password.
 
-    This is checked at sign-in. When someone becomes platform staff, the length of their
-    password is not known, because only its hash is stored.
+    This is checked at sign-in. When someone becomes staff, the length of their password
+    is not known, because only its hash is stored.
     """
     minimum = find_minimum_length(user)
     if minimum != STAFF_LENGTH or len(password) >= minimum:

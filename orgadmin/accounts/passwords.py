@@ -1,4 +1,4 @@
-"""Check passwords. No other module compares passwords.
+"""Checks passwords in requests. No other module does this.
 
 Each check is counted as an attempt before the password is compared.
 """
@@ -42,7 +42,8 @@ def find_user(request: HttpRequest, text: str, password: str) -> User | None:
 
     Returns None if there is no such user, or after too many attempts. The time that
     this takes does not reveal whether the user exists: in both cases, the same queries
-    run and one password is hashed.
+    run and one password is hashed. After too many attempts, this can be faster: see
+    `SignInAttemptCount.is_refused_at_once`.
 
     Raises `TooBusy` if the password cannot be hashed at the moment. This does not count
     as an attempt.

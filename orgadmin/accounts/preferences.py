@@ -1,4 +1,4 @@
-"""Show pages in the language and the time zone that a person has chosen."""
+"""Shows pages in the language and the time zone that a person has chosen."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PATHS_WITHOUT_SESSION = ("/healthz", "/livez", "/metrics")
 class PreferencesMiddleware:
     """Activates the preferences of the person who is signed in, for each request.
 
-    This runs no extra query, because each request loads the person anyway. The language
-    is also stored in a cookie, so that the sign-in page uses it, and so that browsers
-    do not use a cached script in another language.
+    This runs no extra query, because each request loads the person anyway. A language
+    that the person has chosen is also stored in a cookie, so that the sign-in page uses
+    it, and so that browsers do not use a cached script in another language.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -46,7 +46,8 @@ class PreferencesMiddleware:
 def activate_preferences(request: HttpRequest, user: User) -> None:
     """Activate the user's language and time zone for the rest of the request.
 
-    The default is the language that the browser asks for, and the site's time zone.
+    If the user has not chosen them, activates the language that the browser asks for,
+    and the site's time zone.
     """
     if user.language in dict(settings.LANGUAGES):
         translation.activate(user.language)

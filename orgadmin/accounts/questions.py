@@ -1,4 +1,4 @@
-"""The page that asks people to confirm an action that cannot be undone."""
+"""The page that asks people to confirm an action."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CONFIRMED = "confirmed"
 class Question:
     """What the confirmation page shows.
 
-    `text` says what will happen, and what cannot be undone. The page submits `fields`
-    to its own URL, so the same view receives them.
+    `text` says what will happen, and whether it can be undone. The page submits
+    `fields` to its own URL, so the same view receives them.
     """
 
     title: str

@@ -61,10 +61,11 @@ class AccessRequestForm(forms.Form):
 @never_cache
 @login_required
 def request_access_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Show the form to ask for a role, or the state of an earlier request.
+    """Show the form to ask for a role, or send it.
 
-    The response is the same for links that never existed, links that were switched off,
-    and links that were replaced.
+    If the person already has a role or an open request, shows that instead. The
+    response is the same for links that never existed, links that were switched off or
+    replaced, and links of archived organizations.
     """
     try:
         organization = find_organization(token)
@@ -81,7 +82,10 @@ def request_access_view(request: HttpRequest, token: str) -> HttpResponse:
 def ask_for_role(
     request: HttpRequest, organization: Organization, token: str
 ) -> HttpResponse:
-    """Send the request to the admins, and redirect to the same page."""
+    """Send the request to the admins, and redirect to the same page.
+
+    If there are errors or too many requests, shows the form again. Raises `LinkGone`.
+    """
     form = AccessRequestForm(request.POST)
     if not form.is_valid():
         return show_form(request, organization, form)
@@ -124,7 +128,7 @@ def show_form(
     form: AccessRequestForm,
     previous: AccessRequest | None = None,
 ) -> HttpResponse:
-    """Show the form, and the person's previous request if it was declined."""
+    """Show the form, and the answer to the request `previous` if it was declined."""
     return show_page(
         request,
         organization,

@@ -85,8 +85,8 @@ def send_sign_in_help(context: TaskContext, *, user: int, language: str) -> None
 def list_buttons(user: User) -> list[str]:
     """Return the names of the providers with which a person can sign in.
 
-    A person who has not used any provider yet can use all of them if their address is
-    verified.
+    These are the providers that the person has used. A person who has not used any yet
+    can use all of them if their address is verified.
     """
     providers = {provider.id: provider.name for provider in settings.OIDC_PROVIDERS}
     links = SocialAccount.objects.filter(user=user, provider__in=providers)

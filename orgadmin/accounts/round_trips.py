@@ -1,4 +1,4 @@
-"""Send a browser to a provider and back.
+"""Sends a browser to a provider and back.
 
 A form cannot redirect to a provider directly: the page's content security policy would
 have to allow every host that the provider redirects to, and this site does not know
@@ -72,8 +72,8 @@ def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResp
 def end_trip(request: HttpRequest, key: str, response: HttpResponse) -> HttpResponse:
     """Record that a trip is over, and take the browser back to the departure page.
 
-    `response` redirects to the page to open now. Browsers that do not send the header
-    Sec-Fetch-Dest get this response.
+    `response` must be a redirect to the page to open now. Browsers that do not send the
+    header Sec-Fetch-Dest get this response.
     """
     trips = request.session.get(SESSION_KEY, {})
     if key in trips:

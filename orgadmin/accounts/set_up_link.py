@@ -49,6 +49,7 @@ def is_open(session: SessionBase) -> bool:
 
 
 def open_page(session: SessionBase) -> None:
+    """Allow the session to set up a second factor, and make its link invalid."""
     session.pop(NONCE, None)
     session[OPEN_UNTIL] = time.time() + PAGE_LIFETIME
 
@@ -77,7 +78,10 @@ def set_up_link_view(request: HttpRequest) -> HttpResponse:
 
 
 def send_link(request: HttpRequest, user: User) -> None:
-    """Queue the email with the link, and add a message for the next page."""
+    """Queue the email with the link, and add a message for the next page.
+
+    After too many emails, queues nothing, and the message says so.
+    """
     if not throttle.count_attempt("own mail", user.pk):
         text = _(
             "Too many emails were sent to you in a short time. Wait 15 minutes, then"
@@ -114,7 +118,10 @@ def mail_link(
 @never_cache
 @login_required
 def open_set_up_link_view(request: HttpRequest, token: str) -> HttpResponse:
-    """Allow this session to set up a second factor, and verify the person's address."""
+    """Allow this session to set up a second factor, and verify the person's address.
+
+    If the link is not valid here, redirects to the page that sends a new one.
+    """
     nonce = request.session.get(NONCE)
     user = nonce and read_link_token(token, PURPOSE, LINK_LIFETIME, hash_nonce(nonce))
     if not user or user != request.user:

@@ -1,4 +1,4 @@
-"""Ask people whose sign-in is not recent to confirm who they are.
+"""Asks people whose sign-in is not recent to confirm who they are.
 
 If a request requires a recent sign-in, the response is a page that asks for the
 password (and for a code, if the person has a second factor), or for a passkey. The page
@@ -144,10 +144,12 @@ def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Return the page that asks people to confirm who they are, if that is necessary.
 
     Returns None if the request can continue. `request.POST` then contains only the
-    fields of the original request.
+    fields of the original request. If the original request cannot continue, for example
+    because it contained files, returns a redirect that opens its page again.
 
-    Raises `NotWhileViewing` if a superuser views the site as someone else: they cannot
-    confirm that they are this person, and their own recent sign-in must not count.
+    Raises `NotWhileViewing` while a superuser views the site as someone else. The
+    superuser cannot prove to be that person, and the superuser's own recent sign-in
+    must not count.
     """
     if get_viewing(request) is not None:
         raise NotWhileViewing
@@ -236,7 +238,7 @@ def list_fields(
 
 
 def list_own_providers(user: User) -> list[OpenIDProvider]:
-    """Return the providers at which a person can sign in to their account."""
+    """Return the providers in the settings that the person's account is linked to."""
     if not settings.OIDC_PROVIDERS:
         return []
     links = SocialAccount.objects.filter(user=user)

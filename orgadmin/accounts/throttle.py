@@ -1,4 +1,4 @@
-"""Limits on attempts to guess passwords and codes, and on emails to one address.
+"""Limits on attempts to guess passwords and codes, on emails, and on other requests.
 
 Attempts are counted in the database, so a limit holds for all processes together. Each
 attempt is counted before the password or code is checked.
@@ -33,7 +33,7 @@ USERNAME_LIMIT = 100
 
 # The number of attempts from one IP address in a WINDOW, with all usernames together,
 # except from devices that the account knows. Also limits the emails that visitors at
-# one IP address can request.
+# one IP address can request, and some other requests from one IP address.
 ADDRESS_LIMIT = 100
 
 Kind: TypeAlias = Literal[
@@ -85,7 +85,7 @@ class Counter:
     - "mail": an email address that a visitor has entered
     - "mail for visitors": the IP address of a visitor who has entered an email address
     - "own mail": the key of the user who asks for an email to their own address
-    - "password link": the key of the user who gets a link from platform staff
+    - "password link": the key of the user who gets a link to choose a password
     - "invitation mail": the key of an organization, and the invited email address
 
     A name is a username or an email address, in its normal form. An account is the key
@@ -141,7 +141,7 @@ def count_for_user(kind: Kind, user: User, subject: str | int | None = None) -> 
 
 
 def forget_attempts(kind: Kind, subject: str | int) -> None:
-    """Delete the count, so that all attempts are available again."""
+    """Delete the count of attempts, so that counting starts again."""
     SignInAttempt.objects.filter(key=Counter(kind, subject).key).delete()
 
 

@@ -17,7 +17,7 @@ NEW_EMAIL = "new email"
 
 
 class ResetTokenGenerator(PasswordResetTokenGenerator):
-    """Makes tokens that expire when the user's sessions end.
+    """Makes tokens that also expire when all of the user's sessions are ended.
 
     Otherwise, after an account was deactivated and activated again, its old links would
     work again.
@@ -49,7 +49,8 @@ class NewEmail:
 def make_new_email_token(user: User, address: str) -> str:
     """Return the token of a link that is sent to the user's future address.
 
-    The token expires when the user's address changes.
+    The token expires as described in `make_link_token()`, such as when the user's
+    address changes.
     """
     return make_link_token(user, NEW_EMAIL, nonce=address)
 

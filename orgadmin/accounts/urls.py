@@ -1,4 +1,4 @@
-"""Pages below /admin/ about accounts, such as those of links in emails.
+"""Pages below /admin/ about accounts, such as the pages of links in emails.
 
 The pages on which people sign in and change their account belong to the admin site.
 """

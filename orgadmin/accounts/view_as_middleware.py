@@ -4,8 +4,8 @@ While a superuser views the site as a person, `request.user` is that person, and
 access rule decides what they can see, as on their own screen. Only the pages in PAGES
 can be opened. All other pages are refused, including pages that are added later.
 
-Two barriers prevent changes: only GET, HEAD and OPTIONS requests are accepted, and the
-database transaction of a page is read-only.
+Two barriers prevent changes: only GET, HEAD and OPTIONS requests are accepted, except
+on the pages that end viewing, and the database transaction of a page is read-only.
 """
 
 from __future__ import annotations
@@ -294,7 +294,10 @@ def render_banner(request: HttpRequest, shown: Viewing) -> SafeString:
 
 @require_POST
 def stop_viewing(request: HttpRequest) -> HttpResponse:
-    """Stop viewing the site as someone else, and open that person's page."""
+    """Stop viewing the site as someone else, and open that person's page.
+
+    If the viewing was already over, or the person was deleted, opens the home page.
+    """
     if get_viewing(request) is None:
         view_as_session.change_keys(request)
         messages.info(request, _("You are no longer viewing the site as someone else."))

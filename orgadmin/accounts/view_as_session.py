@@ -1,4 +1,4 @@
-"""Start and end viewing the site as someone else, and check what the session stores.
+"""Starts and ends viewing the site as someone else, and checks what is stored about it.
 
 A superuser can view the site as another person for up to 30 minutes. In the meantime,
 the superuser's session has the value "viewing":

@@ -39,7 +39,7 @@ from orgadmin.models.user import CredentialsChanged
 
 
 class SetPasswordMixin(BusyFormMixin):
-    """Handles errors and known devices on the pages that set a new password."""
+    """Handles a busy site and known devices on the pages that set a new password."""
 
     def form_valid(self, form):
         form.user.changed_by = form.user

@@ -1,4 +1,4 @@
-"""End sessions when a provider reports a sign-out.
+"""Ends sessions when a provider reports a sign-out.
 
 This implements OpenID Connect Back-Channel Logout 1.0: the provider's server sends a
 logout token to this site, without a browser.
@@ -86,7 +86,10 @@ def refuse(provider: OpenIDProvider, reason: str, status: int = 400) -> HttpResp
 
 
 def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
-    """Check a logout token, and return who has signed out. Each token works once."""
+    """Check a logout token, and return who has signed out. Each token works once.
+
+    Raises `SignInRefused`.
+    """
     if not token or len(token) > MAX_LENGTH:
         raise SignInRefused(Reason.INVALID_TOKEN, detail="length")
     configuration = openid.fetch_configuration(provider.server)
@@ -105,7 +108,10 @@ def read_logout_token(provider: OpenIDProvider, token: str) -> SignOut:
 
 
 def read_claims(claims: Mapping[str, Any]) -> SignOut:
-    """Check the claims of a logout token (section 2.6), and return who signed out."""
+    """Check the claims of a logout token (section 2.6), and return who signed out.
+
+    Raises `SignInRefused`.
+    """
     issued_at = claims["iat"]
     if not isinstance(issued_at, int | float):
         raise SignInRefused(Reason.INVALID_TOKEN, detail="iat")
@@ -130,7 +136,7 @@ def read_claims(claims: Mapping[str, Any]) -> SignOut:
 
 
 def read_text(claims: Mapping[str, Any], name: str) -> str:
-    """Return a claim, or "" if the token does not have it."""
+    """Return a claim, or "" if the token does not have it. Raises `SignInRefused`."""
     value = claims.get(name)
     if value is None:
         return ""

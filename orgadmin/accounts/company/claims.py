@@ -1,4 +1,4 @@
-"""Check and read the claims of an OpenID provider about a person.
+"""Checks and reads the claims of an OpenID provider about a person.
 
 An ID token is a signed set of claims. The user info contains more claims, without a
 signature.
@@ -78,7 +78,10 @@ def decode_id_token(
 
 
 def find_key(keys: Any, header: Mapping[str, Any]) -> jwt.PyJWK:
-    """Return the provider's key that the header of an ID token names."""
+    """Return the provider's key that the header of an ID token names.
+
+    Raises `SignInRefused` if there is none, or if it cannot be used.
+    """
     algorithm = header.get("alg")
     if algorithm not in KEY_PAIR_ALGORITHMS:
         raise SignInRefused(Reason.SIGNATURE, detail="algorithm")
@@ -130,7 +133,8 @@ def read_session_id(claims: Mapping[str, Any]) -> str:
 def read_auth_time(claims: Mapping[str, Any]) -> float | None:
     """Return when the provider last asked the person to sign in, in seconds since 1970.
 
-    Returns None if the provider does not send this time.
+    Returns None if the provider does not send this time. Raises `SignInRefused` if it
+    is not a time.
     """
     at = claims.get("auth_time")
     if at is None:
@@ -143,7 +147,7 @@ def read_auth_time(claims: Mapping[str, Any]) -> float | None:
 
 
 def read_email(claims: Mapping[str, Any]) -> str:
-    """Return the person's email address, or "" if there is none."""
+    """Return the person's email address, or "" if there is no usable one."""
     email = claims.get("email")
     # Email addresses do not contain unprintable characters, and databases refuse some
     # of these characters.

@@ -152,6 +152,7 @@ class Problem:
 
 
 def choose_kind(refusal: SignInRefused, identity: Identity | None) -> Kind:
+    """Return the kind of message to show. `identity` is None if it is not known."""
     if refusal.reason in NOT_ADMITTED and identity is not None:
         return choose_kind_if_not_admitted(identity)
     if refusal.reason == Reason.CANCELED:
@@ -164,6 +165,7 @@ def choose_kind(refusal: SignInRefused, identity: Identity | None) -> Kind:
 
 
 def choose_kind_if_not_admitted(identity: Identity) -> Kind:
+    """Return the kind of message for someone who is known to the provider."""
     if not identity.email:
         return Kind.NO_EMAIL
     if not identity.is_email_verified:
@@ -180,13 +182,20 @@ def store_problem(problem: Problem, session: SessionBase) -> None:
 
 
 def find_problem(session: SessionBase) -> Problem | None:
-    """Return the problem of the last attempt in this browser, if there was one."""
+    """Return the last problem that was stored in this session, or None.
+
+    Includes a problem that was already shown.
+    """
     values = session.get(SESSION_KEY)
     return Problem(**values) if values is not None else None
 
 
 def take_problem(request: HttpRequest) -> Problem | None:
-    """Return the problem that the sign-in page shows, and mark it as shown."""
+    """Return the problem that the sign-in page shows, and mark it as shown.
+
+    Without a stored problem that was not shown yet, returns the problem in the URL, or
+    None.
+    """
     problem = find_problem(request.session)
     if problem is None or problem.is_shown:
         return find_without_session(request)

@@ -1,4 +1,4 @@
-"""Log sign-ins with company accounts: one line for each attempt.
+"""Logs sign-ins with company accounts: one line for each attempt.
 
 The line contains neither names nor addresses. It contains the primary key of the
 account that the person has used or would have used, and never the key of an account
@@ -64,7 +64,7 @@ NOT_AUDITED = {
 
 
 def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
-    """Log why someone was not signed in."""
+    """Log why someone was not signed in, in the site's log and often the audit log."""
     details = {"provider": provider_id, "reason": str(refusal.reason)}
     if refusal.detail:
         details["detail"] = refusal.detail
@@ -78,10 +78,11 @@ def log_refusal(provider_id: str, refusal: SignInRefused) -> None:
 
 
 def count_for_audit_log(provider_id: str, refusal: SignInRefused) -> bool:
-    """Return whether a refusal is also recorded in the audit log.
+    """Count a refusal, and return whether the audit log records it.
 
-    Someone who is refused may try again and again, so only their first attempts are
-    recorded.
+    The audit log never records refusals for the reasons in NOT_AUDITED. For each
+    provider, reason and person, it records only the first ten refusals in 15 minutes,
+    because someone who is refused may try again and again.
     """
     if refusal.reason in NOT_AUDITED:
         return False

@@ -1,8 +1,9 @@
-"""OpenID Connect: send requests to a provider, and check its responses.
+"""OpenID Connect: sends requests to a provider, and checks its responses.
 
 This implements the authorization code flow with PKCE and a nonce (OpenID Connect Core
 1.0, section 3.1). All responses are checked here or in `claims.py` before they are
-used. `views.py` then chooses the account.
+used. If a response is missing or not acceptable, the functions raise `SignInRefused`.
+`views.py` then chooses the account.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ def make_discovery_url(server: str) -> str:
 def read_configuration(document: Mapping[str, Any], server: str) -> Configuration:
     """Return the values of a discovery document that this site uses.
 
-    The issuer must be the URL of the provider. A slash at the end makes no difference.
+    Raises `SignInRefused` unless the issuer is the URL of the provider. A slash at the
+    end makes no difference.
     """
     issuer, _separator, _path = server.partition(WELL_KNOWN)
     found = document.get("issuer")
@@ -199,7 +201,8 @@ def wants_basic_auth(document: Mapping[str, Any]) -> bool:
 def read_endpoint(document: Mapping[str, Any], name: str, server: str) -> str:
     """Return a URL of the discovery document.
 
-    The URL must use HTTPS, unless the URL of the provider uses HTTP.
+    Raises `SignInRefused` unless the URL uses HTTPS, or the scheme of the provider's
+    own URL.
     """
     url = document.get(name)
     if not isinstance(url, str) or not url.isprintable():
@@ -254,7 +257,7 @@ def build_authorization_url(
 
 
 def check_no_error(response: QueryDict) -> None:
-    """Refuse the provider's response to the browser if it reports an error."""
+    """Raise `SignInRefused` if the provider's response to the browser is an error."""
     error = response.get("error")
     if error == "access_denied":
         raise SignInRefused(Reason.CANCELED)
@@ -267,7 +270,10 @@ def check_no_error(response: QueryDict) -> None:
 def read_code(response: QueryDict, configuration: Configuration) -> str:
     """Check the issuer in the provider's response to the browser. Return the code."""
     issuers = response.getlist("iss")
-    if issuers != [configuration.issuer] and (issuers or configuration.names_issuer):
+    # RFC 9207: the provider can leave the issuer out, unless its configuration says
+    # that it always sends the issuer.
+    is_left_out = not issuers and not configuration.names_issuer
+    if not is_left_out and issuers != [configuration.issuer]:
         raise SignInRefused(Reason.RESPONSE_ISSUER)
     code = response.get("code")
     if not code:
@@ -278,7 +284,7 @@ def read_code(response: QueryDict, configuration: Configuration) -> str:
 def fetch_tokens(
     configuration: Configuration, client: Client, attempt: Attempt, code: str
 ) -> Tokens:
-    """Exchange a code for tokens."""
+    """Exchange a code for tokens. Raises `SignInRefused`."""
     data = {
         "grant_type": "authorization_code",
         "code": code,
@@ -315,7 +321,10 @@ def read_token(response: Mapping[str, Any], name: str) -> str:
 def fetch_person(
     configuration: Configuration, client: Client, attempt: Attempt, tokens: Tokens
 ) -> Person:
-    """Check the tokens, and return the person that they describe."""
+    """Check the tokens, and return the person that they describe.
+
+    Raises `SignInRefused`, with the step that failed.
+    """
     with in_step(Step.KEYS):
         keys = fetch_keys(configuration)
     with in_step(Step.ID_TOKEN):

@@ -1,4 +1,4 @@
-"""List and remove one's own company accounts, for the account page."""
+"""Lists and removes a person's own company accounts, for the account page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OwnCompanyAccount:
 def list_own_company_accounts(user: User) -> list[OwnCompanyAccount]:
     """Return the company accounts of a person, or none if this site has no providers.
 
-    Runs one query, and one more for people without a password.
+    Runs up to one query, and one more for people without a password.
     """
     accounts = list_company_accounts(user) if settings.OIDC_PROVIDERS else []
     if not accounts:
@@ -65,7 +65,8 @@ def remove_own_company_account(request: HttpRequest) -> bool:
     """Remove one of the person's company accounts, unless they need it to sign in.
 
     Also ends all other sessions of the person, because someone else may have used the
-    company account to sign in. Returns whether the account was removed.
+    company account to sign in. Returns whether the account was removed, and adds a
+    message about it.
     """
     sent = request.POST.get("account", "")
     pk = int(sent) if is_primary_key(sent) else None

@@ -1,4 +1,4 @@
-"""Test whether people can sign in with an OpenID provider, for `doctor`.
+"""Tests whether people can sign in with an OpenID provider, for `doctor`.
 
 Nobody is signed in. This sends the requests of a sign-in to the provider, with a code
 that the provider has never issued.
@@ -51,7 +51,10 @@ class Finding:
 
 
 def examine_provider(provider: OpenIDProvider) -> Iterator[Finding]:
-    """Yield the results of all tests of a provider, in the order of a sign-in."""
+    """Yield the results of all tests of a provider, in the order of a sign-in.
+
+    If discovery fails, the other tests are not made.
+    """
     try:
         response = openid.send("GET", openid.make_discovery_url(provider.server))
         document = openid.read_json(response, error=Reason.INVALID_DISCOVERY)
@@ -92,9 +95,10 @@ def check_clock(response: requests.Response) -> Finding:
 def check_description(
     document: Mapping[str, Any], provider: OpenIDProvider
 ) -> Iterator[Finding]:
-    """Yield the features that the provider lacks according to its discovery document.
+    """Yield a finding for each feature that the discovery document does not list.
 
-    Providers do not have to list their features.
+    Providers do not have to list their features, so only a list without any feature
+    that this site needs is an error.
     """
     required = {
         "response_types_supported": ["code"],

@@ -1,4 +1,4 @@
-"""Store in a session which company account was used, and end sessions after sign-outs.
+"""Stores in a session which company account was used. Ends sessions after sign-outs.
 
 The session's value "company" is a dict with the fields of `CompanySession`. The hashes
 are also stored in `UserSession`, so that the session can be found when the provider
@@ -61,6 +61,7 @@ def hash_sid(server: str, sid: str) -> str:
 
 
 def encrypt_id_token(id_token: str) -> str:
+    """Return the encrypted ID token, or "" if it is longer than MAX_LENGTH."""
     if len(id_token) > MAX_LENGTH:
         return ""
     return encrypt(id_token, purpose=PURPOSE)
@@ -78,9 +79,11 @@ def decrypt_id_token(encrypted: str) -> str:
 def end_sessions(*, provider_id: str, subject: str, sid: str) -> int:
     """End the sessions here that began with a session at a provider.
 
-    `subject` and `sid` are hashes. If `sid` is "", ends all sessions of the person. If
-    `subject` is "", ends the session with this `sid`. Also ends sign-ins that are not
-    finished yet. Returns the number of sessions that were ended.
+    `subject` and `sid` are hashes, and one of them can be "". Without `sid`, ends all
+    sessions of the person. Without `subject`, ends the session with this `sid`. With
+    both, ends the person's sessions with this `sid`, and those whose session at the
+    provider is not known. Also ends sign-ins that are not finished yet. Returns the
+    number of sessions that were ended.
     """
     record_sign_out(subject, sid)
     rows = UserSession.objects.select_for_update(of=["self"]).select_related("user")

@@ -1,4 +1,4 @@
-"""Sign people out at the provider as well (OpenID Connect RP-Initiated Logout 1.0).
+"""Signs people out at the provider as well (OpenID Connect RP-Initiated Logout 1.0).
 
 Otherwise, the next person who uses the browser could sign in with the same company
 account without being asked for a password.
@@ -52,6 +52,11 @@ class UsedProvider:
 
 
 def find_used_provider(request: HttpRequest) -> UsedProvider | None:
+    """Return the provider with which someone is signed in, or has just signed out.
+
+    Returns None if they used another way to sign in, or if the provider is no longer in
+    the settings.
+    """
     company = request.session.get("company") or request.session.get(SESSION_KEY)
     for provider in settings.OIDC_PROVIDERS:
         if company and company["provider"] == provider.id:
@@ -66,7 +71,10 @@ def store_used_provider(used: UsedProvider, session: SessionBase) -> None:
 
 @require_POST
 def sign_out_view(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Redirect someone who has just signed out to the provider's sign-out page."""
+    """Redirect someone who has just signed out to the provider's sign-out page.
+
+    If this is not possible, redirects them to the sign-in page of this site.
+    """
     provider = find_provider(provider_id)
     company = request.session.pop(SESSION_KEY, None)
     if company is None or company["provider"] != provider.id:

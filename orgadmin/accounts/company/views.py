@@ -1,9 +1,10 @@
 """The pages to sign in with a company account, and the choice of the account here.
 
 The first sign-in links the person at the provider to the account with their email
-address. Both the provider and this site must have verified that address. Later sign-ins
-use the link. An account can be linked to only one person at each provider. A new
-account is only created for people who come from an invitation to their address.
+address. This site must have verified that address, and so must the provider, unless the
+settings trust its addresses. Later sign-ins use the link. An account can be linked to
+only one person at each provider. A new account is only created for people who come from
+an invitation to their address.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def callback_view(request: HttpRequest, provider_id: str) -> HttpResponse:
 def finish(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResponse:
     """Sign in the person, and return a redirect to the page to open now.
 
-    `key` identifies the sign-in.
+    If the sign-in is refused, this is a page that says why. `key` identifies the
+    sign-in.
     """
     identity = None
     try:
@@ -151,7 +153,10 @@ def describe_client(provider: OpenIDProvider) -> openid.Client:
 
 
 def start(request: HttpRequest, provider: OpenIDProvider) -> HttpResponse:
-    """Start a sign-in, and redirect the person to the provider."""
+    """Start a sign-in, and redirect the person to the provider.
+
+    Raises `SignInRefused` if the provider's configuration cannot be read.
+    """
     with in_step(Step.DISCOVERY):
         configuration = openid.fetch_configuration(provider.server)
     pkce = generate_code_challenge()
@@ -185,7 +190,8 @@ def take_state(
 ) -> dict[str, Any]:
     """Remove the values that `start` stored about this sign-in, and return them.
 
-    Each sign-in can be continued only once, and only for the same provider.
+    Each sign-in can be continued only once, and only for the same provider. Otherwise,
+    raises `SignInRefused`.
     """
     state = statekit.unstash_state(request, state_id=key, provider_id=provider.id)
     # An earlier release started sign-ins without a nonce.
@@ -197,7 +203,7 @@ def take_state(
 def fetch_identity(
     request: HttpRequest, provider: OpenIDProvider, state: dict[str, Any]
 ) -> Identity:
-    """Return the person who has signed in at the provider."""
+    """Return the person who has signed in at the provider. Raises `SignInRefused`."""
     with in_step(Step.RESPONSE):
         openid.check_no_error(request.GET)
     client = describe_client(provider)
@@ -253,7 +259,8 @@ def find_invited_user(request: HttpRequest, identity: Identity, wanted: str) -> 
     """Return the account of a person, or create one if they accept an invitation.
 
     They accept an invitation if they come from its link, and the provider confirms that
-    the invited address is theirs. `wanted` is the page that they come from.
+    the invited address is theirs. `wanted` is the page that they come from. Raises
+    `SignInRefused`.
     """
     try:
         return find_user(identity)
@@ -282,7 +289,8 @@ def accept_invitation(request: HttpRequest, identity: Identity, wanted: str) -> 
 def find_user(identity: Identity) -> User:
     """Return the account that is linked to a person at the provider.
 
-    If no account is linked yet, links the account with the person's address.
+    If no account is linked yet, links the account with the person's address. Raises
+    `SignInRefused`.
     """
     links = SocialAccount.objects.filter(
         provider=identity.provider, uid=identity.subject
@@ -301,6 +309,7 @@ def link_account(identity: Identity) -> User:
     """Link the person to the account with their email address, and return the account.
 
     The account is locked, so that two people cannot be linked to it at the same time.
+    Raises `SignInRefused`.
     """
     if not identity.email:
         raise SignInRefused(Reason.NO_EMAIL, subject=identity.subject)
@@ -376,7 +385,7 @@ def refuse(
     """Log a refusal with its reason, and redirect to a page that tells people about it.
 
     `identity` is what the provider says about the person, if it is known. `wanted` is
-    the page to open after the next sign-in.
+    the page to open after the next sign-in, or now if the person is already signed in.
     """
     log_refusal(provider.id, refusal)
     problem = Problem(

@@ -19,7 +19,8 @@ logger = logging.getLogger("orgadmin.accounts")
 class LimitedCodeMixin:
     """Limits how many wrong codes people can enter, and accepts each code only once.
 
-    django-allauth has the same limits, but its counts belong to a single process.
+    The limits apply to all processes together. django-allauth's own limits apply to
+    each process separately.
     """
 
     def clean_code(self):

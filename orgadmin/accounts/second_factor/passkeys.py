@@ -6,7 +6,7 @@ adds these checks:
 - A response is only accepted once, within a few minutes, and in the session that
   requested it.
 - It must come from a page below BASE_URL.
-- The passkey must not be a copy.
+- The passkey must not be a copy, as far as its counter shows this.
 
 Each passkey asks its owner for a PIN, a fingerprint or the like. So a passkey alone is
 as strong as a password together with a second factor.
@@ -234,6 +234,7 @@ def check_passkey(session: SessionBase, user: User | None, text: str) -> Authent
 
 
 def parse_answer(text: str) -> AuthenticationResponse:
+    """Return the browser's response. Raises `PasskeyRefused` if it is malformed."""
     try:
         answer = AuthenticationResponse.from_dict(json.loads(text))
     except MALFORMED as error:
@@ -247,7 +248,8 @@ def parse_answer(text: str) -> AuthenticationResponse:
 def find_owner(answer: AuthenticationResponse, user: User | None) -> User:
     """Return the owner of the passkey according to the response.
 
-    Raises `PasskeyRefused` if `user` is given and is not the owner.
+    If the response does not name an owner, this is `user`. Raises `PasskeyRefused` if
+    there is no such user, or if `user` is given and is not the owner.
     """
     handle = answer.response.user_handle
     if not handle:
@@ -267,6 +269,7 @@ def find_owner(answer: AuthenticationResponse, user: User | None) -> User:
 
 
 def find_passkey(owner: User, credential_id: bytes) -> Authenticator:
+    """Return the owner's passkey with this ID. Raises `PasskeyRefused`."""
     passkey = auth.get_authenticator_by_credential_id(owner, credential_id)
     if passkey is None:
         raise PasskeyRefused
@@ -285,7 +288,8 @@ def record_use(passkey: Authenticator, counter: int) -> bool:
 
     Some devices count their signatures. A copy of such a device does not count the
     signatures of the original, so sooner or later both send the same number. Passkeys
-    that are synchronized between devices always send 0.
+    that are synchronized between devices always send 0. Raises `PasskeyRefused` if the
+    passkey was removed in the meantime.
     """
     row = Authenticator.objects.select_for_update().filter(pk=passkey.pk).first()
     if row is None:
@@ -327,7 +331,7 @@ def check_new_passkey(session: SessionBase, user: User, text: str) -> dict[str, 
 
 
 def check_key(created: AuthenticatorData) -> None:
-    """Refuse a public key if this site could not check its signatures."""
+    """Raise `ValueError` if this site could not check signatures of the public key."""
     if isinstance(created.credential_data.public_key, UnsupportedKey):
         raise ValueError("The algorithm of the key is not supported.")
 
@@ -336,7 +340,7 @@ def check_key(created: AuthenticatorData) -> None:
 
 
 def can_use_passkey(user: User) -> bool:
-    """Return whether a person has a passkey, and can use it on this site."""
+    """Return whether a person has a passkey, and passkeys can be used on this site."""
     if not are_available():
         return False
     kind = Authenticator.Type.WEBAUTHN

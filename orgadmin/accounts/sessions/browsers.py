@@ -1,4 +1,4 @@
-"""Find out which browser someone uses, so that people recognize their own devices.
+"""Finds out which browser someone uses, so that people recognize their own devices.
 
 For compatibility with old websites, the User-Agent header also names other browsers, so
 the order of the entries below matters. Only the names below are stored and shown.

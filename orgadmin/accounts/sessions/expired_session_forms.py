@@ -1,4 +1,4 @@
-"""Handle forms that are sent after the session of their page has ended.
+"""Handles forms that are sent after the session of their page has ended.
 
 The form is kept (`kept_forms.py`), and the person is asked to sign in. Forms with the
 CSRF token of an ended session are handled in the same way: they are never accepted, but
@@ -28,9 +28,9 @@ NOT_KEPT = _(
 def ask_to_sign_in(request: HttpRequest) -> HttpResponse | None:
     """Keep the form that a visitor has sent, and redirect to the sign-in page.
 
-    Returns None if the request does not contain a form that can be kept. The URL of the
-    sign-in page does not contain the form's page, because visitors must not learn which
-    page it was.
+    Returns None if the request does not contain a form with a signed key. If the form
+    is too long, it is not kept, and a message says so. The URL of the sign-in page does
+    not contain the form's page, because visitors must not learn which page it was.
     """
     if not kept_forms.has_kept_form_key(request):
         return None
@@ -98,7 +98,8 @@ def was_sent_by_our_page(request: HttpRequest, reason: str) -> bool:
 def show_form_again(request: HttpRequest) -> HttpResponse | None:
     """Redirect the person back to their form, or to the sign-in page if necessary.
 
-    Returns None if the form has another owner, or cannot be kept.
+    Returns None if the form has no signed key, if its key belongs to someone other than
+    the person who is signed in, or if the form is too long to be kept for this person.
     """
     if request.resolver_match.url_name in SIGN_IN_PAGES:
         return show_sign_in_page(request)

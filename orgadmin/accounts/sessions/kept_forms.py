@@ -1,4 +1,4 @@
-"""Keep what someone entered in a form while they sign in again.
+"""Keeps what someone entered in a form while they sign in again.
 
 If a form is sent after the session has ended, its fields are encrypted and kept in the
 visitor's session for up to an hour. After the form's owner has signed in, the form's
@@ -65,7 +65,7 @@ class TooLong(Exception):
 
 @dataclass(frozen=True)
 class KeptForm:
-    """A saved form: the URL of its page, and what was entered."""
+    """A kept form: the URL of its page, and what was entered."""
 
     path: str
     fields: list[tuple[str, list[str]]]
@@ -94,7 +94,7 @@ def make_key(request: HttpRequest) -> str:
 
 
 def choose_key(request: HttpRequest) -> str:
-    """Return the key for a form on a page that shows saved forms again.
+    """Return the key for a form on a page that shows kept forms again.
 
     A form that is shown again keeps its key if the key belongs to the same person.
     """
@@ -137,7 +137,8 @@ def find_form_owner(request: HttpRequest) -> int | None:
 def keep_form(request: HttpRequest) -> None:
     """Keep the form of a request in the session. It replaces an earlier form.
 
-    The form must have a key that is signed for an account. Raises `TooLong`.
+    Leaves out fields that may contain passwords, codes or tokens. The form must have a
+    key that is signed for an account. Raises `TooLong`.
     """
     fields = []
     for name, values in request.POST.lists():
@@ -163,10 +164,10 @@ def is_secret(name: str) -> bool:
 
 
 def restore_form(kept: dict[str, Any] | None, session: SessionBase, user: User) -> None:
-    """Keep the visitor's saved form in the session of the user who has signed in.
+    """Put the visitor's kept form into the session of the user who has signed in.
 
-    `kept` is the form from the visitor's session. It is dropped unless the user is its
-    owner.
+    `kept` is the value from the visitor's session, or None. The form is dropped unless
+    the user is its owner.
     """
     if kept is not None and kept["owner"] == user.pk:
         session[SESSION_KEY] = kept
@@ -182,7 +183,7 @@ def drop_expired_form(session: SessionBase) -> None:
 
 
 def find_kept_form(request: HttpRequest) -> KeptForm | None:
-    """Return the saved form of the person who is signed in, or None."""
+    """Return the kept form of the person who is signed in, or None."""
     drop_expired_form(request.session)
     kept = request.session.get(SESSION_KEY)
     if kept is None or kept["owner"] != request.user.pk:
@@ -199,10 +200,10 @@ def find_kept_form(request: HttpRequest) -> KeptForm | None:
 def get_returned_form(request: HttpRequest) -> QueryDict | None:
     """Return what the person entered on this page before they signed in again.
 
-    The first call for a request removes the saved form from the session, so that it is
+    The first call for a request removes the kept form from the session, so that it is
     shown only once. If there is one, the page must fill in its form and call
     `tell_not_saved`, and must not save anything. The page's form needs a key from
-    `choose_key`.
+    `choose_key`. Returns None if there is no kept form for this page.
     """
     attributes = vars(request)
     if "returned_form" not in attributes:
@@ -216,7 +217,11 @@ def tell_not_saved(request: HttpRequest) -> None:
 
 
 def take_kept_form(request: HttpRequest) -> QueryDict | None:
-    """Remove the saved form of this page from the session, and return its fields."""
+    """Remove the kept form from the session if it belongs to the requested page.
+
+    Returns its fields, or None if it does not belong to this page, or if the request is
+    not a GET.
+    """
     if request.method != "GET":
         return None
     kept = find_kept_form(request)

@@ -1,4 +1,4 @@
-"""List the sessions of a person, and end one of one's own sessions."""
+"""Lists the sessions of a person, and ends one of a person's own sessions."""
 
 from __future__ import annotations
 
@@ -45,18 +45,22 @@ class OwnSessions:
     """The newest sessions of a person."""
 
     listed: list[OwnSession]
-    has_more: bool  # whether some are not listed
+    has_more: bool  # whether there may be some that are not listed
 
 
 def list_own_sessions(request: HttpRequest) -> OwnSessions:
-    """Return the newest sessions of the person who is signed in. Runs two queries."""
+    """Return the newest sessions of the person who is signed in.
+
+    Runs up to two queries.
+    """
     return list_sessions(request.user, request.session.session_key)
 
 
 def list_sessions(user: User, current_key: str | None = None) -> OwnSessions:
     """Return a person's newest sessions, for their own account page or for superusers.
 
-    The session with `current_key` comes first. Runs two queries.
+    The session with `current_key` comes first. Returns up to MAX_SHOWN sessions. Runs
+    up to two queries.
     """
     current_first = Case(When(session_key=current_key, then=0), default=1)
     stored = Session.objects.filter(expire_date__gt=timezone.now())

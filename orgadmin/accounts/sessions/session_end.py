@@ -1,4 +1,4 @@
-"""Tell pages when the session ends. The script session.js offers to extend it.
+"""Tells pages when the session ends. The script session.js offers to extend it.
 
 Each page contains the minimum number of seconds until its session ends. After that
 time, the script asks for the exact number, because other tabs may have used the session
@@ -36,7 +36,7 @@ def find_seconds_left(request: HttpRequest) -> int:
 
 @require_http_methods(["GET", "POST"])
 def stay_signed_in_view(request: HttpRequest) -> HttpResponse:
-    """Return the seconds until the session ends. A POST extends the session before.
+    """Return the seconds until the session ends. A POST first extends the session.
 
     The parameter `session_of` is the ID of the person who has opened the page. If
     nobody or someone else is signed in now, the page's session has ended. A GET does

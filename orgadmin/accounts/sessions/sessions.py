@@ -1,4 +1,4 @@
-"""Store in a session how and when the person signed in, and check if it has expired.
+"""Stores in a session how and when the person signed in, and checks if it has expired.
 
 The session of a person who is signed in has these values:
 
@@ -68,6 +68,7 @@ class TimeLeft:
 
 
 def find_limits(user: User) -> Limits:
+    """Return how long a user's sessions last: staff and superusers have own limits."""
     if user.is_staff_or_superuser:
         return Limits(
             idle=settings.STAFF_SESSION_IDLE_MINUTES * MINUTE,
@@ -80,7 +81,10 @@ def find_limits(user: User) -> Limits:
 
 
 def record_sign_in(session: SessionBase, user: User) -> None:
-    """Record that the person has just signed in, or confirmed who they are."""
+    """Record that the person has just signed in, or confirmed who they are.
+
+    The total time of the session begins again.
+    """
     now = time.time()
     session["signed_in"] = now
     session["last_seen"] = now
@@ -210,7 +214,7 @@ def sign_out(request: HttpRequest, **details: str) -> None:
 def end_session_before_sign_in(request: HttpRequest) -> None:
     """End the session of a browser in which someone is about to sign in.
 
-    A saved form stays in the visitor's session. After the sign-in, it is kept only if
+    A kept form stays in the visitor's session. After the sign-in, it is kept only if
     its owner has signed in.
     """
     user_id = request.user.pk
