@@ -134,7 +134,10 @@ def start_undoing(stored: Import, *, actor: User, seen: str) -> None:
 
 
 def is_given_up(stored: Import) -> bool:
-    """Return whether an import is not done, but has no task that would continue it."""
+    """Return whether an import should be running, but no task would continue it.
+
+    Returns False if no worker runs the tasks, as with DEBUG.
+    """
     if not stored.is_running or not is_queued():
         return False
     return not has_task(stored, prepare_import, run_import)

@@ -266,7 +266,7 @@ class PeoplePage(MemberEnds):
     def _set_actor_names(self, request, organization, members, invited):
         """Set the names of the people who added members and sent invitations.
 
-        Names are shown or hidden as in the membership log. Runs up to two queries.
+        Names are shown or hidden as in the membership log. Runs up to one query.
         """
         joined = [member.joined for member in members if member.joined is not None]
         keys = {event.actor_key for event in joined}

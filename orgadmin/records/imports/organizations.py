@@ -196,9 +196,9 @@ def import_table(
     `rejected`.
 
     Raises `ImportRefused` with all problems, `WarningsRefused` if only warnings prevent
-    the import, and `DatabaseError` if the database fails. Runs about 15 queries per
-    1,000 new rows, 2 for each changed row, and 11 for each renamed organization. Keeps
-    one batch, and the keys and names of all rows, in memory.
+    the import, and `DatabaseError` if the database fails. Runs up to about 20 queries
+    per 1,000 new rows, 2 for each changed row, and 11 for each renamed organization.
+    Keeps one batch, and the keys and names of all rows, in memory.
     """
     try:
         with transaction.atomic(), by_means_of(describe_means(actor)):

@@ -56,8 +56,8 @@ def import_people(file: BinaryIO, **settings: Any) -> ImportReport:
     """Import the people in a file. `settings` are arguments of `import_table()`.
 
     Only superusers, and commands without an actor, can import people. Roles that the
-    file does not mention do not change. Runs about 20 queries per 1,000 rows, and 9 for
-    each person who is invited.
+    file does not mention do not change. Runs up to about 30 queries per 1,000 rows, and
+    10 for each person who is invited.
     """
     return import_table(FileSource(file), subject=PeopleImport, **settings)
 
