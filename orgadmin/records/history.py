@@ -290,8 +290,9 @@ def _read_newest_first(
 ) -> Iterator[Any]:
     """Yield rows in descending order of their key. Reads them in batches.
 
-    The first batch is large enough for `limit` rows, one row that shows that there are
-    more, and one row with which the last record is compared.
+    If `limit` is small, the first batch is smaller than the others: it has `limit`
+    rows, one row that shows that there are more, and one row with which the last record
+    is compared.
     """
     rows = rows.order_by(f"-{key}")
     size = min(limit + 2, ENTRIES_PER_PAGE)
