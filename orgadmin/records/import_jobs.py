@@ -166,7 +166,7 @@ def start_again(stored: Import) -> None:
 
 @task(takes_context=True)
 def prepare_import(context: TaskContext, *, stored: int, language: str) -> None:
-    """Read the file of an import, and prepare its preview."""
+    """Read the file of an import if necessary, and prepare its preview."""
     waiting = Import.objects.filter(pk=stored, state=Import.State.PREPARING)
     found = waiting.first()
     if found is None:
@@ -221,7 +221,10 @@ def import_once(found: Import) -> None:
 
 
 def return_to_preview(found: Import, error: Exception) -> None:
-    """Prepare a new preview, in which the author can see why the import was refused."""
+    """Prepare a new preview, in which the author can see why the import was refused.
+
+    Raises `NoSuperuser`.
+    """
     author = find_author(found)
     if isinstance(error, ImportRefused):
         record_refusal(error, actor=author)

@@ -355,7 +355,10 @@ def list_review_items(person: Person) -> Iterator[Row]:
 
 
 def list_review_answers(person: Person) -> Iterator[Row]:
-    """Yield what the person was asked and decided in access reviews."""
+    """Yield what the person was asked and did in access reviews.
+
+    They may have started, closed or canceled reviews, and made decisions.
+    """
     for pk, at in AccessReview.objects.filter(started_by_key=person.key).values_list(
         "pk", "started_at"
     ):

@@ -182,7 +182,11 @@ class ImportCommand(EscapedCommand):
         dry_run: bool,
         send_mail: bool,
     ) -> ImportReport:
-        """Open the file and import it. If the import is refused, record this."""
+        """Open the file and import it.
+
+        Raises `ImportRefused`, and `CommandError` if the person does not exist or is
+        missing. Outside of a dry run, records that the import was refused.
+        """
         # Without an actor, everything is allowed. An empty username is not the same as
         # no actor: it is looked up, and not found.
         actor = None if username is None else find_user(username, returncode=1)

@@ -152,7 +152,7 @@ def parse_sample(lines: Sequence[str], delimiter: str) -> list[Record]:
 
 
 def count_usual_cells(records: Sequence[Record]) -> int:
-    """Return the number of cells that most records have, or 0 if they all differ."""
+    """Return the number of cells that more than half of the records have, or 0."""
     counts = [len(record.cells) for record in records]
     usual = max(counts, key=counts.count, default=0)
     return usual if counts.count(usual) > len(counts) / 2 else 0
