@@ -17,11 +17,13 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat
 # Digits with separators, and an extension. The library would ignore other text, such as
 # "mornings only".
 NUMBER = re.compile(
-    r"\+?[0-9 ()./\u2010-\u2015\u00a0-]+((ext\.?|x|#) ?[0-9]{1,7})?", re.IGNORECASE
+    r"(?P<number>\+?[0-9 ()./\u2010-\u2015\u00a0-]+)"
+    r"((ext\.?|x|#) ?(?P<extension>[0-9]{1,7}))?",
+    re.IGNORECASE,
 )
 
-# Characters that a link to a local number must not contain, according to RFC 3966.
-NOT_DIALED = re.compile(r"[^0-9*#]")
+# Characters that are not dialed.
+NOT_DIALED = re.compile(r"[^0-9]")
 
 # A text with fewer digits is not a number that people can dial.
 FEWEST_DIGITS = 3
@@ -43,10 +45,14 @@ def make_phone_link(text: str) -> str:
     number = parse_phone(text)
     if number is not None:
         return phonenumbers.format_number(number, PhoneNumberFormat.RFC3966)
-    if not NUMBER.fullmatch(text):
+    match = NUMBER.fullmatch(text)
+    if match is None:
         return ""
-    digits = NOT_DIALED.sub("", text)
-    return f"tel:{digits}" if len(digits) >= FEWEST_DIGITS else ""
+    digits = NOT_DIALED.sub("", match["number"])
+    if len(digits) < FEWEST_DIGITS:
+        return ""
+    extension = f";ext={match['extension']}" if match["extension"] else ""
+    return f"tel:{digits}{extension}"
 
 
 @lru_cache(maxsize=1_000)
