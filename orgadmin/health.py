@@ -120,6 +120,10 @@ def find_migrations() -> frozenset[tuple[str, str]]:
 
 
 def _may_read_details(request: HttpRequest) -> bool:
+    """Return whether the response may describe the problem.
+
+    Returns False if the database cannot be asked whether the user is a superuser.
+    """
     if _is_from_this_machine(request):
         return True
     try:

@@ -125,6 +125,7 @@ class LogFormatter(JsonFormatter):
     """
 
     def add_fields(self, log_data, record, message_dict):
+        """Add the request and the user, and remove personal data from the message."""
         super().add_fields(log_data, record, message_dict)
         request = log_data.pop("request", None) or current_request.get()
         # Django's development server logs a socket as the request, which has no ID.
@@ -143,6 +144,7 @@ class LogFormatter(JsonFormatter):
         log_data["message"] = PERSONAL.sub(REPLACEMENT, message)
 
     def formatException(self, exc_info):
+        """Return the traceback of an error and its causes, without their messages."""
         lines = []
         error = exc_info[1]
         # The limit ends the loop if an error is among its own causes.

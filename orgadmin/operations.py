@@ -502,6 +502,7 @@ class RequireRelation(migrations.AlterField):
     def _describe_missing(
         self, app_label: str, missing: models.QuerySet
     ) -> IntegrityError:
+        """Return the error that lists the rows without the relation, and the remedy."""
         options = missing.model._meta
         number = missing.count()
         if number == 1:

@@ -18,6 +18,8 @@ def refuse_to_change(*args: object, **kwargs: object) -> NoReturn:
 
 
 class AppendOnlyQuerySet(models.QuerySet):
+    """Refuses to update or delete rows with `NotSupportedError`."""
+
     update = refuse_to_change
     delete = refuse_to_change
 

@@ -46,6 +46,8 @@ SEALING_TIME = datetime.timedelta(minutes=1)
 
 
 class SecurityEvent(models.TextChoices):
+    """The kinds of events. The table stores the first text, so it must not change."""
+
     SIGNED_IN = "signed in", _("signed in")
     SIGN_IN_FAILED = "sign-in failed", _("sign-in failed")
     LOCKED_OUT = "locked out", _("too many failed attempts")
@@ -241,6 +243,7 @@ def publish() -> int:
 
 
 def tell_listeners(event: AuditEvent) -> None:
+    """Call all listeners with an event. Log their errors, and continue."""
     for listener in listeners:
         try:
             listener(event)

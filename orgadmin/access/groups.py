@@ -53,6 +53,8 @@ class NameSeries:
 
 @dataclass(frozen=True)
 class StoredGroup:
+    """The ID of a group, and its name as stored."""
+
     pk: int
     name: str
 

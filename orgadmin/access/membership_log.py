@@ -48,6 +48,8 @@ REASON_SHOWN = 500  # characters
 
 
 class Event(models.TextChoices):
+    """What happened to a membership or an invitation."""
+
     # The person got the role through `people/membership.py`, which also ended any other
     # role that they had in the organization.
     JOINED = "joined", _("joined")
@@ -269,6 +271,7 @@ def write_planned_ends(changes: Iterable[MembershipChange]) -> None:
 def _write(
     changes: Iterable[MembershipChange], *, actor: User | None, reason: str, source: str
 ) -> None:
+    """Add a row to the log for each change. `source` is as in `MembershipEvent`."""
     MembershipEvent = apps.get_model("orgadmin", "MembershipEvent")
     rows = [
         MembershipEvent(

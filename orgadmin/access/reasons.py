@@ -40,6 +40,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def hide_credentials(text: str) -> str:
+    """Replace passwords in a text: those of this site, and all in URLs and options."""
     for secret in list_secrets():
         text = text.replace(secret, HIDDEN)
     text = PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", text)

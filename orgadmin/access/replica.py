@@ -252,6 +252,7 @@ class ReplicaWatch:
             time.sleep(POLL)
 
     def _note_lag(self) -> None:
+        """Do not wait for NO_WAIT_FOR seconds. After LONGEST_LAG, log the lag."""
         now = time.monotonic()
         if now >= self._no_wait_until:
             self._no_wait_until = now + NO_WAIT_FOR

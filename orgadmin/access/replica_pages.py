@@ -91,6 +91,10 @@ class ReplicaMiddleware:
 
 
 def may_read_replica(request: HttpRequest) -> bool:
+    """Return whether a request is a GET or HEAD of one of PAGES.
+
+    Returns False while a superuser views the site as someone else.
+    """
     if request.method not in METHODS or request.resolver_match is None:
         return False
     if getattr(request, "viewing", None) is not None:

@@ -160,6 +160,8 @@ class SourceKind(enum.Enum):
 
 @dataclass(frozen=True)
 class PermissionSource:
+    """A reason why a user has a permission on an organization."""
+
     kind: SourceKind
     # Only for SourceKind.GROUP: the group, and the end of the membership or None, as
     # the database returns it.

@@ -22,6 +22,8 @@ CLOCKS = {
 
 @dataclass(frozen=True)
 class Statement:
+    """An SQL statement, and the values of its placeholders "%s"."""
+
     sql: str
     parameters: list[Any] = field(default_factory=list)
 

@@ -210,6 +210,7 @@ def find_own_session(request: HttpRequest, pk: str) -> OwnSession | None:
 
 
 def ask_about_session(request: HttpRequest, session: OwnSession) -> HttpResponse:
+    """Show the page on which people confirm that they end one of their sessions."""
     time = date_format(localtime(session.signed_in_at), "DATETIME_FORMAT")
     question = Question(
         title=_("Sign out %(browser)s?") % {"browser": session.browser},

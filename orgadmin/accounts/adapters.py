@@ -103,6 +103,11 @@ class AccountAdapter(DefaultAccountAdapter):
         record(SecurityEvent.SIGNED_IN, user=user, actor=user, details=sign_in.details)
 
     def post_login(self, request, user, **options):
+        """Redirect to the kept form, the wanted page or home. Remember the device.
+
+        People without access to an organization are only redirected to pages about
+        their account.
+        """
         kept_form = kept_forms.find_kept_form(request)
         if kept_form is not None:
             options["redirect_url"] = kept_form.path

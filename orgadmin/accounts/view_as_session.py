@@ -144,6 +144,7 @@ def find_viewing(request: HttpRequest) -> Viewing | None:
 
 
 def is_complete(stored: Any) -> bool:
+    """Return whether the session's value about viewing has the right parts."""
     if not isinstance(stored, dict) or stored.keys() != {"viewer", "person", "until"}:
         return False
     has_keys = isinstance(stored["viewer"], int) and isinstance(stored["person"], int)

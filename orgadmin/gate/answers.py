@@ -92,6 +92,7 @@ class Gate:
         return self._has_any[permission]
 
     def _find_any(self, permission: str) -> bool:
+        """Do what `has_any()` does, without remembering the answer."""
         if self.permits_everywhere(permission):
             return True
         if any(permission in known for known in self._permissions.values()):

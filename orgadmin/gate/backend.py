@@ -40,6 +40,7 @@ class RuleBackend(ObjectPermissionBackend):
         return {codename(permission) for permission in permissions}
 
     def get_group_permissions(self, user_obj: Visitor, obj: Any = None) -> set[str]:
+        """Return the permissions that come from an object permission of a group."""
         if not isinstance(obj, Organization):
             return set(super().get_group_permissions(user_obj, obj))
         if not user_obj.is_active:

@@ -25,6 +25,8 @@ Reasons: TypeAlias = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Explanation:
+    """Whether a user has a permission, and the reasons, one per line."""
+
     may: bool
     lines: list[str]
 

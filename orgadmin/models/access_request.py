@@ -20,6 +20,8 @@ LIFETIME = timedelta(days=14)
 
 
 class Outcome(models.TextChoices):
+    """What admins have decided about a request. Expired requests are also OPEN."""
+
     OPEN = "", _("not decided")
     APPROVED = "approved", _("approved")
     DECLINED = "declined", _("declined")

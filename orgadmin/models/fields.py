@@ -98,6 +98,10 @@ class CleanedField:
         return clean_line(text)
 
     def clean(self, value: Any, model_instance: models.Model | None) -> Any:
+        """Return the cleaned text. Raises `ValidationError` if it is not valid.
+
+        Empty text becomes None if the column allows NULL.
+        """
         field: Any = self
         value = field.to_python(value)
         if value is not None:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class RenewingManager:
-    """Mixin for the managers `user.groups` and `group.user_set`."""
+    """Mixin for the managers `user.groups` and `group.user_set`.
+
+    If the chosen memberships exist but have ended, they are replaced by new ones.
+    """
 
     if TYPE_CHECKING:
         instance: models.Model
@@ -86,6 +89,8 @@ class RenewingManager:
 
 
 class RenewingDescriptor(ManyToManyDescriptor):
+    """Django's descriptor for one side of the relation, with a `RenewingManager`."""
+
     @cached_property
     def related_manager_cls(self) -> Any:
         manager = super().related_manager_cls

@@ -246,7 +246,10 @@ class LaterDecision(Decided):
 
 
 class ReviewNotice(AppendOnly):
-    """A request that was sent to someone to review an organization."""
+    """A request to an admin to review an organization.
+
+    It was sent by email if the admin had an email address.
+    """
 
     review = models.ForeignKey(
         AccessReview, models.PROTECT, related_name="notices", db_index=False
@@ -254,8 +257,8 @@ class ReviewNotice(AppendOnly):
     organization_key = models.BigIntegerField(_("organization ID"))
     user_key = models.BigIntegerField(_("user ID"))
     user_name = models.CharField(_("person"), max_length=254)
-    # Which request this is: "start", "14 days", or the date of one that someone sent by
-    # hand.
+    # Which request this is: "start", "14 days", "7 days", "1 day", or for one that a
+    # superuser sent, "by hand 2026-12-31".
     kind = models.CharField(max_length=20)
     at = models.DateTimeField(_("when"), default=timezone.now)
 

@@ -254,6 +254,10 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
             raise ValidationError(found)
 
     def _find_username_error(self) -> ValidationError | None:
+        """Return why the person cannot have this username, or None if they can.
+
+        Locks all usernames that look like it until the transaction ends.
+        """
         key = make_key(self.username)
         lock_key(key)
         others = type(self).objects.exclude(pk=self.pk)
@@ -277,6 +281,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
         return None
 
     def _find_email_error(self) -> ValidationError | None:
+        """Return why the person cannot have this address, or None if they can."""
         others = type(self).objects.exclude(pk=self.pk)
         if others.find_by_email(self.email):
             return ValidationError(EMAIL_TAKEN, code="unique")

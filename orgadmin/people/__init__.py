@@ -1,1 +1,1 @@
-"""People and their roles: memberships, invitations, offboarding, and mail."""
+"""People and their roles: memberships, invitations, access reviews, and emails."""

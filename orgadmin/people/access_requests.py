@@ -119,6 +119,11 @@ def find_organization(token: str) -> Organization:
 
 
 def _lock_to_manage(organization: Organization, actor: User) -> None:
+    """Lock the organization, and check that the actor may manage its members.
+
+    Raises `PermissionDenied`, or `Organization.DoesNotExist` if the organization was
+    deleted or archived.
+    """
     if not lock(Organization, [organization.pk], unarchived=True):
         raise Organization.DoesNotExist
     permissions = Organization.objects.permissions_on(actor, organization.pk)

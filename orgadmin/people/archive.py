@@ -155,6 +155,7 @@ def free_reference(reference: str, *, actor: User) -> None:
 
 @transaction.atomic
 def _purge_batch() -> list[int]:
+    """Delete up to BATCH organizations that are due, and return their IDs."""
     before = timezone.now() - timedelta(days=settings.TRASH_DAYS)
     due = Organization.objects.archived().filter(trashed_at__lte=before)
     # Locks the rows first. A row that someone restores at the same time no longer

@@ -77,6 +77,7 @@ class PlannedRole:
         return self.before != self.after
 
     def make_change(self) -> RoleChange:
+        """Return the change that `change_roles()` makes for this plan."""
         if self.after is None:
             return RoleChange(self.user, self.organization, role=None)
         end = MembershipEnd(self.after.ends_at)

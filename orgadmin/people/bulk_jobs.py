@@ -146,6 +146,7 @@ def explain_refusal(error: Exception) -> str:
 
 
 def serialize_change(change: BulkChange) -> dict[str, Any]:
+    """Return a change as JSON values, for `deserialize_change()`."""
     described: dict[str, Any] = {
         "kind": change.kind,
         "users": [user.pk for user in change.list_people()],

@@ -184,5 +184,6 @@ def lock_account(user: User) -> None:
 def record_change(
     event: SecurityEvent, user: User, link: SocialAccount, actor: User | None
 ) -> None:
+    """Record in the audit log that a link was added or removed."""
     details = {"provider": link.provider, "subject": link.uid}
     record(event, user=user, actor=actor, details=details)

@@ -136,6 +136,7 @@ def describe_keys(row: Membership) -> EndKeys:
 
 
 def _enqueue(task: Task, ends_by_user: dict[int, list[EndKeys]]) -> None:
+    """Queue one email for each user, which lists up to MAX_ENDS of their ends."""
     for pk in sorted(ends_by_user):
         ends = ends_by_user[pk]
         more = max(len(ends) - MAX_ENDS, 0)

@@ -187,6 +187,7 @@ def decline(invitation: Invitation) -> bool:
 
 
 def _check_may_assign(actor: User, organization: Organization, role: Role) -> None:
+    """Raise `PermissionDenied` unless `may_assign()` allows the role."""
     permissions = Organization.objects.permissions_on(actor, organization.pk)
     if not may_assign(permissions, role):
         raise PermissionDenied(
@@ -303,6 +304,7 @@ def accept(invitation: Invitation, user: User, *, account_is_unused: bool) -> Ro
 
 
 def _accept(invitation: Invitation, user: User, *, account_is_unused: bool) -> Role:
+    """Do what `accept()` does, in its transaction. Also raises other exceptions."""
     user = _save_account(invitation, user, account_is_unused=account_is_unused)
     # The organization may have been archived after the page was shown. Once it is
     # locked, nobody can archive it until the end of this transaction.

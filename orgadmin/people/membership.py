@@ -156,6 +156,7 @@ def _change_batch(
     source: str,
     confirmed: Collection[int],
 ) -> list[RoleChange]:
+    """Lock, check and write a batch of changes, and return the completed changes."""
     current = _lock_and_reload(wanted)
     plan = _plan_changes(current)
     _check_unarchived(plan.changes)
@@ -180,6 +181,7 @@ def require_future(ends: Iterable[datetime | None]) -> None:
 
 
 def _write_memberships(plan: _Plan) -> None:
+    """Write the rows of the table behind `User.groups`, but not the log."""
     # Includes the rows of expired memberships.
     Membership.objects.filter(pk__in=plan.removed).delete()
     for ends_at, pks in plan.new_ends.items():

@@ -106,6 +106,7 @@ def _close_account(user: User, actor: User) -> None:
 
 
 def _remove_object_permissions(user: User, actor: User) -> None:
+    """Remove and record the permissions that a user has personally on organizations."""
     permissions = OrganizationUserObjectPermission.objects.filter(user=user)
     keys = permissions.values_list("content_object", flat=True)
     organizations = sorted(set(keys))

@@ -179,6 +179,7 @@ def list_unchanged(
 def read_circumstances(
     actor: User, organization: Organization, items: Iterable[ReviewItem]
 ) -> Circumstances:
+    """Load what decisions about these items depend on, after everything was locked."""
     return Circumstances(
         actor=actor,
         organization=organization,

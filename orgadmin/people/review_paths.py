@@ -69,6 +69,7 @@ def find_delegated_staff() -> dict[User, list[str]]:
 def make_item(
     section: ReviewSection, user: User, path: AccessPath, detail: str = ""
 ) -> ReviewItem:
+    """Return an unsaved item about a person's access to all organizations."""
     return ReviewItem(
         section=section,
         key=f"{path} {user.pk}",
@@ -216,6 +217,7 @@ def end_delegation(user: User) -> None:
 
 
 def end_grants_of_user(item: ReviewItem, user: User, actor: User) -> None:
+    """Delete a person's permissions on the item's organization, and record it."""
     grants = OrganizationUserObjectPermission.objects.filter(
         user=user, content_object=item.organization_key
     )
@@ -225,6 +227,10 @@ def end_grants_of_user(item: ReviewItem, user: User, actor: User) -> None:
 
 
 def end_grants_of_group(item: ReviewItem, actor: User) -> None:
+    """Delete a group's permissions on the item's organization, and record it.
+
+    The item's key contains the ID of the group.
+    """
     _path, group_key, _organization_key = item.key.split()
     grants = OrganizationGroupObjectPermission.objects.filter(
         group=int(group_key), content_object=item.organization_key

@@ -40,6 +40,8 @@ PARAMETER = "again"
 
 
 class Kind(StrEnum):
+    """Which message people see."""
+
     CANCELED = "canceled"
     UNREACHABLE = "unreachable"
     SETTINGS = "settings"
@@ -213,6 +215,7 @@ def make_url_without_session(provider_id: str) -> str:
 
 
 def find_without_session(request: HttpRequest) -> Problem | None:
+    """Return the problem in a URL from `make_url_without_session()`, or None."""
     provider_id = request.GET.get(PARAMETER)
     for provider in settings.OIDC_PROVIDERS:
         if provider.id == provider_id:

@@ -114,6 +114,11 @@ def log_success(provider_id: str, subject: str, user: User, *, is_done: bool) ->
 def write(
     level: int, values: dict[str, Any], user: User | None, *, signed_in: User | None
 ) -> None:
+    """Write a line to the site's log.
+
+    `user` is the account that was used or would have been used. `signed_in` is the
+    person who is signed in now, or None.
+    """
     # Always set "user", even to None. Otherwise, LogFormatter would add the person who
     # was signed in before.
     keys = {

@@ -109,6 +109,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Tokens:
+    """The tokens of one sign-in. They have not been checked yet."""
+
     id_token: str
     access_token: str
 

@@ -25,6 +25,8 @@ from orgadmin.people.company_accounts import (
 
 @dataclass(frozen=True)
 class OwnCompanyAccount:
+    """A company account, and whether its owner can remove it."""
+
     account: CompanyAccount
     # False if the person needs this account to sign in.
     is_removable: bool

@@ -45,6 +45,8 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
+    """The result of one test, as `doctor` prints it."""
+
     level: Level
     check: str  # the name of what was tested
     text: str
@@ -125,6 +127,7 @@ def check_description(
 
 
 def list_needed_claims(provider: OpenIDProvider) -> list[str]:
+    """Return the claims that this site uses with the provider's settings."""
     # "auth_time" is the time at which the provider last asked for the password.
     claims = ["email", "auth_time"]
     if not provider.trusts_email:

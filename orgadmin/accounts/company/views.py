@@ -141,6 +141,7 @@ def finish(request: HttpRequest, provider: OpenIDProvider, key: str) -> HttpResp
 
 
 def describe_client(provider: OpenIDProvider) -> openid.Client:
+    """Return this site as a client of the provider."""
     path = reverse("openid_connect_callback", args=[provider.id])
     return openid.Client(
         id=provider.client_id,

@@ -135,6 +135,7 @@ def find_origin() -> str:
 
 
 def make_server() -> Fido2Server:
+    """Return the library's object for this site, which makes and checks challenges."""
     # Without `verify_origin`, the library would also accept subdomains and other ports.
     entity = PublicKeyCredentialRpEntity(
         id=find_domain(), name=str(admin.site.site_header)
@@ -174,6 +175,7 @@ def ask_for_new_passkey(session: SessionBase, user: User) -> dict[str, Any]:
 def store_challenge(
     session: SessionBase, purpose: Purpose, user: User | None, state: dict[str, Any]
 ) -> None:
+    """Store fido2's state about a challenge in the session, for `take_challenge()`."""
     session[CHALLENGE] = {
         "purpose": purpose,
         "user": user.pk if user else None,

@@ -22,6 +22,8 @@ LISTED = "listed"
 
 
 class SessionStore(db.SessionStore):
+    """Stores sessions in Django's table, and lists them in `UserSession`."""
+
     def save(self, must_create: bool = False) -> None:
         """Save the session, and list it in `UserSession` with its current key.
 
