@@ -184,8 +184,9 @@ class ImportCommand(EscapedCommand):
     ) -> ImportReport:
         """Open the file and import it.
 
-        Raises `ImportRefused`, and `CommandError` if the person does not exist or is
-        missing. Outside of a dry run, records that the import was refused.
+        Raises `CommandError` if there is no such person, or if emails are to be sent
+        and no person is given. Raises `ImportRefused`, and records this, except in a
+        dry run.
         """
         # Without an actor, everything is allowed. An empty username is not the same as
         # no actor: it is looked up, and not found.
@@ -209,7 +210,10 @@ class ImportCommand(EscapedCommand):
             raise
 
     def _write_rest(self, report: ImportReport, path: str) -> None:
-        """Write the rows with problems to a file, if there are any."""
+        """Write the rows with problems to a file, if there are any.
+
+        Raises `CommandError` if the file cannot be written.
+        """
         if not report.rejected:
             return
         rows = list_rejected(
