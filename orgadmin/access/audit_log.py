@@ -196,7 +196,10 @@ def record_all(
     details: Mapping[str, Any] | None = None,
     personal: Mapping[str, str] | None = None,
 ) -> None:
-    """Add the same event for several people, with one query per BATCH people."""
+    """Add the same event for several people, with one query per BATCH people.
+
+    The other arguments are as in `record()`.
+    """
     AuditEvent = apps.get_model("orgadmin", "AuditEvent")
     origin = get_origin()
     rows = (

@@ -255,7 +255,8 @@ def write_changes(
     written = list(changes)
     source = source or make_source(current_means.get())
     _write(written, actor=actor, reason=reason, source=source)
-    # Invitations are revoked here because every change of a role calls this function.
+    # Invitations are revoked here because all code that changes roles calls this
+    # function, except for memberships that expire.
     Invitation = apps.get_model("orgadmin", "Invitation")
     Invitation.objects.revoke_outdated(written, actor=actor)
 

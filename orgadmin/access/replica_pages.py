@@ -69,6 +69,8 @@ class ReplicaMiddleware:
             reading = current_reading.get()
         finally:
             current_reading.reset(token)
+        # A file exists already. The parts of other downloads are made while they are
+        # sent, after this context has ended.
         is_file = isinstance(response, FileResponse)
         if reading is not None and response.streaming and not is_file:
             parts = response.streaming_content  # type: ignore[attr-defined]

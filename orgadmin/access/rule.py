@@ -48,7 +48,7 @@ SUPERUSERS_ONLY = None
 
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
-# The statements below are SQL for two reasons. First, every page runs them, and the ORM
+# The statements below are SQL for two reasons. First, most pages run them, and the ORM
 # would take longer to compile them than a database takes to execute them. Second,
 # PostgreSQL reads the whole table for "one of the groups OR the user", but uses the
 # indexes for a UNION of the two. tests/test_plans.py pins the query plans.

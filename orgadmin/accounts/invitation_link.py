@@ -36,8 +36,7 @@ def invitation_view(request: HttpRequest, token: str) -> HttpResponse:
       invitation cannot be accepted with any other account.
     - A person who has already used the link is redirected to the organization, if they
       still have access to it.
-
-    Otherwise, the page says why the link does not work.
+    - If the link does not work for another reason, the page says why.
     """
     try:
         invitation = find_invitation(token)

@@ -1,4 +1,4 @@
-"""The language switch, which is on every page."""
+"""The language switch of the pages."""
 
 from __future__ import annotations
 

@@ -186,7 +186,8 @@ class KnownWordsValidator:
             if word in rest:
                 found.append(word)
                 rest = rest.replace(word, "")
-        # Normalizing can make the password longer.
+        # Normalizing can make the password longer. If the whole password is too short,
+        # `LengthValidator` says so.
         length = min(len(rest), len(password))
         if not found or length >= minimum or len(password) < minimum:
             return

@@ -59,7 +59,7 @@ def start_trip(
 def departure_view(request: HttpRequest, provider_id: str, key: str) -> HttpResponse:
     """Open the provider's page.
 
-    If the trip is over, redirect to the page that the person was redirected to then.
+    If the trip is over or was never started, redirects to `find_page_after_trip()`.
     """
     find_provider(provider_id)
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
@@ -92,7 +92,11 @@ def find_wanted_page(request: HttpRequest, key: str) -> str | None:
 
 
 def find_page_after_trip(request: HttpRequest, key: str) -> str:
-    """Return the page to open if a trip is over, or was never started."""
+    """Return the page to open if a trip is over, or was never started.
+
+    If the trip is over, this is the page that the person was redirected to then.
+    Otherwise, it is the page that they want, the home page, or the sign-in page.
+    """
     trip = request.session.get(SESSION_KEY, {}).get(key, {})
     wanted = trip.get("answer") or trip.get("next")
     if request.user.is_authenticated or trip.get("answer"):

@@ -193,7 +193,11 @@ class SignInAttemptCount:
         ]
 
     def count(self) -> bool:
-        """Count the attempt, and return whether it is within all limits."""
+        """Count the attempt, and return whether it is within all limits.
+
+        If a limit is exceeded, records a lock-out, except for the limit of an IP
+        address, which is not about this person.
+        """
         self.exceeded = _count(self.counters)
         if self.exceeded is None:
             return True

@@ -257,7 +257,10 @@ class OrganizationQuerySet(RuleQuerySet):
                 )
 
     def complete(self, organizations: Collection[Organization]) -> None:
-        """Grant the permissions of new organizations, and write their first records."""
+        """Grant the permissions of new organizations, and write their first records.
+
+        The author of a record is the organization's attribute `_history_user`, if set.
+        """
         pks_by_author = defaultdict(list)
         for organization in organizations:
             author = getattr(organization, "_history_user", None)

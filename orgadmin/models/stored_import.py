@@ -34,7 +34,8 @@ class ImportQuerySet(models.QuerySet["Import"]):
     def delete_old(self) -> None:
         """Delete imports that are older than LIFETIME and are in one of OPEN_STATES.
 
-        Also deletes the data for undoing imports that finished before UNDO_LIFETIME.
+        Also deletes the parts of imports that finished more than UNDO_LIFETIME ago, so
+        that they can no longer be undone.
         """
         now = timezone.now()
         unfinished = self.filter(

@@ -122,9 +122,9 @@ def write_link(
 def name_actor(actor: User | None, source: str = "") -> str | Promise:
     """Return the name of the author of a change, for members of an organization.
 
-    As on the pages of an organization, platform staff are not named. `actor` is None
-    for a command, which platform staff have run. If the groups of an OpenID provider
-    caused the change, `source` is its ID.
+    As on the pages of an organization, staff and superusers are not named. Without an
+    actor, for example for a command, returns "Platform staff". If the groups of an
+    OpenID provider caused the change, `source` is its ID.
     """
     if source:
         return name_provider(source)

@@ -228,7 +228,7 @@ def ask_admins(review: AccessReview, keys: Collection[int]) -> None:
 
 
 def find_unanswered(review: AccessReview, organizations: Collection[int]) -> set[int]:
-    """Return the IDs of the organizations that have open items.
+    """Return which of these organizations have open items. All values are IDs.
 
     This is a separate query because in a join with the memberships, SQLite would read
     all of them for each person.
@@ -256,7 +256,10 @@ def close_items_of_leavers(review: AccessReview) -> None:
 
 @transaction.atomic
 def close_items_of_next_leavers(review: AccessReview) -> bool:
-    """Do this for the next entries of the log. Return False if there are no more."""
+    """Close the items of people who left in the next EVENTS_BATCH entries of the log.
+
+    Returns False if there are no more entries, or if the review was canceled.
+    """
     events = MembershipEvent.objects.filter(pk__gt=review.log_position).order_by("pk")
     rows = list(
         events.values_list("pk", "event", "organization_key", "user_key")[:EVENTS_BATCH]

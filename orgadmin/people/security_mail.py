@@ -121,9 +121,9 @@ def tell_person(
 
 
 def concerns_person(event: AuditEvent) -> bool:
-    """Return whether events of this kind are mailed to the person they are about.
+    """Return whether an event is mailed to the person that it is about.
 
-    `is_mailed_to_person()` decides whether this person gets the email.
+    Does not check whether this person gets emails: see `is_mailed_to_person()`.
     """
     if event.user_key is None:
         return False
@@ -135,7 +135,7 @@ def concerns_person(event: AuditEvent) -> bool:
 
 
 def is_mailed_to_person(event: AuditEvent, user: User) -> bool:
-    """Return whether the person is notified of an event that `concerns_person()`.
+    """Return whether a person gets the email about an event that concerns them.
 
     Active people are notified of all such events. Inactive people are only notified of
     a changed address and of a changed password, because their account can be activated
@@ -250,8 +250,9 @@ def write_security_message(
     """Return a message about an event.
 
     `recipient` is None if the account no longer exists. `language` is the actor's
-    language. It is used if the actor gets the email and has not chosen a language.
-    `is_old` means that `address` was the account's address before the event.
+    language. It is used if the event is about the actor's own account, and the
+    recipient has not chosen a language. `is_old` means that `address` was the account's
+    address before the event.
     """
     is_own = event.actor_key is not None and event.actor_key == event.user_key
     recipient = recipient or User()

@@ -67,9 +67,9 @@ class OutboxState:
     """The state of the outbox and its workers."""
 
     seen_at: datetime | None  # the last heartbeat of a worker
-    waiting_since: datetime | None  # when the oldest waiting message was added
-    waiting: int
-    given_up: int
+    waiting_since: datetime | None  # when the oldest waiting task was added
+    waiting: int  # tasks that wait, or are being run
+    given_up: int  # tasks that have failed for good
 
     @property
     def is_stopped(self) -> bool:

@@ -199,7 +199,10 @@ PERIODIC = [
 
 
 def run_task(stored: DBTaskResult) -> None:
-    """Run a task. If it fails, schedule another attempt, or give it up."""
+    """Run a task, and delete it. If it fails, schedule another attempt, or give it up.
+
+    Gives up immediately if the worker was killed during all previous attempts.
+    """
     if len(stored.worker_ids) > MAX_ATTEMPTS:
         give_up(stored, "The worker was killed during each attempt.")
         return

@@ -167,7 +167,10 @@ def choose_kind(refusal: SignInRefused, identity: Identity | None) -> Kind:
 
 
 def choose_kind_if_not_admitted(identity: Identity) -> Kind:
-    """Return the kind of message for someone who is known to the provider."""
+    """Return the kind of message for someone who cannot sign in with an account here.
+
+    They have signed in at the provider.
+    """
     if not identity.email:
         return Kind.NO_EMAIL
     if not identity.is_email_verified:

@@ -63,8 +63,10 @@ SIGN_IN_AGAIN = _(
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Respond to a request with a wrong CSRF token (the setting CSRF_FAILURE_VIEW).
 
-    The middleware that ends expired sessions has not run yet, so this ends the session
-    if it has expired.
+    If a page of this site has sent a form with a signed key, the form is shown again.
+    The sign-in pages are opened again. All other requests get Django's error page. The
+    middleware that ends expired sessions has not run yet, so this ends the session if
+    it has expired.
     """
     response = None
     if was_sent_by_our_page(request, reason):
