@@ -14,7 +14,7 @@ from config import env, providers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Whether this process was started with manage.py, so it is not a WSGI server.
+# Whether this process was started with manage.py, as commands and the worker are.
 IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
 
@@ -264,7 +264,8 @@ PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
 
 # Records
 
-# The number of days after which an organization in the trash is deleted permanently.
+# The number of days after which the worker permanently deletes organizations in the
+# trash.
 TRASH_DAYS = env.read_positive_number("TRASH_DAYS", default=30)
 
 # Whether everyone who can view an organization, including its reviewers, can see the
