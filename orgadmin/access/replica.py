@@ -252,7 +252,11 @@ class ReplicaWatch:
             time.sleep(POLL)
 
     def _note_lag(self) -> None:
-        """Do not wait for NO_WAIT_FOR seconds. After LONGEST_LAG, log the lag."""
+        """Store that the replica is behind.
+
+        During the next NO_WAIT_FOR seconds, requests do not wait for it. If it has been
+        behind for longer than LONGEST_LAG, this is logged.
+        """
         now = time.monotonic()
         if now >= self._no_wait_until:
             self._no_wait_until = now + NO_WAIT_FOR

@@ -98,7 +98,7 @@ class RenewingDescriptor(ManyToManyDescriptor):
 
 
 def renew_ended_memberships(user_model: type[User]) -> None:
-    """Use `RenewingManager` for both `user.groups` and `group.user_set`."""
+    """Make `user.groups` and `group.user_set` use `RenewingManager`."""
     relation = user_model._meta.get_field("groups").remote_field
     for side, name, reverse in (
         (user_model, "groups", False),

@@ -223,9 +223,10 @@ class Organization(DeletedThroughQuerySet):
         return self.name
 
     def find_missing_fields(self, *, sees_confidential: bool) -> list[str]:
-        """Return the names of the wanted fields that are empty.
+        """Return the names of the WANTED_FIELDS that are empty.
 
-        Whether a confidential field is empty is confidential, too.
+        Without `sees_confidential`, leaves out confidential fields, because it is also
+        confidential whether they are empty.
         """
         return [
             name
@@ -246,7 +247,8 @@ class Organization(DeletedThroughQuerySet):
 
         Creating usually runs up to 9 queries, saving up to 5, and renaming up to 5
         more. Raises `ValueError` if the code has set another group, and `DoesNotExist`
-        if the row was deleted after the instance was loaded.
+        if the row was deleted after the instance was loaded. In the latter case, Django
+        raises `DatabaseError` if there are `update_fields`.
         """
         using = using or router.db_for_write(type(self), instance=self)
         written = self._find_written_fields(update_fields)

@@ -40,7 +40,8 @@ def format_phone(text: str) -> str:
 def make_phone_link(text: str) -> str:
     """Return the URL that dials a number, or "" if the text is not a number.
 
-    If the country is known, the URL has the global form of RFC 3966.
+    If the country is known, the URL has the global form of RFC 3966. Otherwise, it
+    contains the digits and the extension as someone typed them.
     """
     number = parse_phone(text)
     if number is not None:
@@ -57,7 +58,10 @@ def make_phone_link(text: str) -> str:
 
 @lru_cache(maxsize=1_000)
 def parse_phone(text: str) -> PhoneNumber | None:
-    """Return the number in a text, or None if it is not an unambiguous number."""
+    """Return the number in a text.
+
+    Returns None if the text is not a valid number, or if its country is not known.
+    """
     if not NUMBER.fullmatch(text):
         return None
     region = settings.PHONE_REGION or None

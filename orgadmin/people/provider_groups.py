@@ -91,7 +91,10 @@ def map_groups(
 
 
 def choose_role(rows: Sequence[GroupRole]) -> MappedRole:
-    """Return the role with the most permissions, and all groups that give this role."""
+    """Return the role with the most permissions, and all groups that give this role.
+
+    Without rows, returns no role.
+    """
     roles = [ROLES_BY_KEY[row.role] for row in rows]
     role = max(roles, key=lambda role: len(role.permissions), default=None)
     groups = [row.group for row in rows if ROLES_BY_KEY[row.role] is role]

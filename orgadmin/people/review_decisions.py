@@ -133,7 +133,9 @@ def lock_items(
 
     Takes the locks in the usual order: people, organizations, the section, and then the
     review. `wanted` is {item ID: decision}. Returns the actor, the organization, and
-    the items, without those about which someone else has decided in the meantime.
+    the items, without those about which someone else has decided after the person had
+    seen them. Raises `Organization.DoesNotExist`, `PermissionDenied` if the actor was
+    deleted, and `ReviewIsComplete`.
     """
     chosen = ReviewItem.objects.filter(section=section, pk__in=wanted)
     stored = lock_people(chosen, actor)
@@ -150,7 +152,8 @@ def lock_people(items: Iterable[ReviewItem], actor: User) -> User:
     """Lock the people of these items and the actor, and return the actor as stored.
 
     The actor may have lost permissions after the instance was loaded. They cannot lose
-    more permissions until this transaction ends.
+    more permissions until this transaction ends. Raises `PermissionDenied` if the
+    actor was deleted.
     """
     keys = {item.user_key for item in items if item.user_key is not None}
     people = lock(User, keys | {actor.pk})
@@ -164,7 +167,7 @@ def list_unchanged(
     chosen: ReviewItemQuerySet,
     wanted: Mapping[int, Decision],
 ) -> list[ReviewItem]:
-    """Return the items about which nobody else has decided in the meantime.
+    """Return the items about which nobody has decided after the person had seen them.
 
     The section must be locked. Raises `ReviewIsComplete`.
     """

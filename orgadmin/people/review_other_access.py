@@ -38,7 +38,7 @@ def decide_other_paths(
     actor: User,
     reason: str = "",
 ) -> Outcome:
-    """Confirm or end access without a role: of superusers, permissions, and groups.
+    """Confirm or end access that does not come from a role.
 
     Superusers can confirm their own access only if there is no other active superuser,
     and cannot end it. Leaves out items about which someone else has decided in the
@@ -86,7 +86,7 @@ def lock_other_paths(
 def decide_path(
     item: ReviewItem, decision: Decision, actor: User, reason: str
 ) -> Decided:
-    """Carry out a decision about access without a role, and return it."""
+    """Carry out a decision about access without a role, and return its unsaved row."""
     is_ending = decision.answer == ReviewAnswer.ENDED
     if is_ending:
         end_path(item, actor=actor)

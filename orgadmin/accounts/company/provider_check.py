@@ -99,8 +99,8 @@ def check_description(
 ) -> Iterator[Finding]:
     """Yield a finding for each feature that the discovery document does not list.
 
-    Providers do not have to list their features, so only a list without any feature
-    that this site needs is an error.
+    Lists that are missing are not reported, because providers do not have to list their
+    features. Missing scopes and claims are only notes.
     """
     required = {
         "response_types_supported": ["code"],

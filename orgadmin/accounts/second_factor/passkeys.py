@@ -95,7 +95,8 @@ def are_available() -> bool:
     """Return whether people can use passkeys on this site.
 
     Browsers allow passkeys for a host name, but not for an IP address. They require
-    HTTPS unless the site runs on the same computer.
+    HTTPS unless the site runs on the same computer. If the setting SECOND_FACTOR is
+    off, passkeys are not used at all.
     """
     site = urlsplit(settings.BASE_URL)
     if settings.SECOND_FACTOR == "off" or is_ip_address(find_domain()):
