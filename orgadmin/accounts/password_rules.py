@@ -131,7 +131,7 @@ def is_known_to_service(password: str) -> bool:
     """Return whether the service at PWNED_PASSWORDS_URL lists the password.
 
     The service only gets the beginning of the password's hash, which many passwords
-    share.
+    share. If the service cannot be asked, this is logged, and the result is False.
     """
     digest = sha1(password.encode("utf-8", "replace"), usedforsecurity=False)
     hexadecimal = digest.hexdigest().upper()

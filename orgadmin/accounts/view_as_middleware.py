@@ -215,7 +215,10 @@ def show_as_person(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> HttpResponseBase:
-    """Return a view's response to the person, in a read-only transaction."""
+    """Return a view's response to the person, in a read-only transaction.
+
+    Refuses the request if the response is streaming.
+    """
     with as_person(request, shown), only_reading():
         response = view(request, *args, **kwargs)
         if hasattr(response, "render"):

@@ -76,6 +76,7 @@ def clean_line(text: str) -> str:
     Converts it to Unicode's normal form C, removes invisible characters, removes spaces
     at both ends, and replaces consecutive spaces by one. Returns "" if nothing is
     visible.
+
     Raises `ValidationError` if the text contains a line break, or another character
     that is not allowed in a line.
     """

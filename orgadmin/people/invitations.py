@@ -320,6 +320,8 @@ def _accept(invitation: Invitation, user: User, *, account_is_unused: bool) -> R
 def _use_up(invitation: Invitation) -> None:
     """Delete an invitation, so that nobody can accept it again.
 
+    Raises `InvitationGone` if it has been deleted or replaced in the meantime.
+
     The user and the organization are locked. Therefore, nobody can remove the user from
     the organization at the same time, which would revoke the invitation.
     """

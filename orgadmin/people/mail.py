@@ -358,7 +358,8 @@ def tell_admin(
 ) -> None:
     """Notify an admin of role changes of other people in their organizations.
 
-    Leaves out organizations of which the recipient is no longer an admin.
+    Leaves out organizations of which the recipient is no longer an admin, and archived
+    organizations.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:

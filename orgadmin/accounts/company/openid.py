@@ -363,7 +363,10 @@ def fetch_keys(configuration: Configuration) -> Any:
 
 
 def fetch_userinfo(configuration: Configuration, tokens: Tokens) -> dict[str, Any]:
-    """Return more claims about the person, or {} if there is no user info endpoint."""
+    """Return more claims about the person, or {} if there is no user info endpoint.
+
+    Raises `SignInRefused` if the provider does not return them.
+    """
     if not configuration.userinfo_endpoint:
         return {}
     return request_json(
