@@ -84,15 +84,16 @@ class ReviewItem(AppendOnly):
     user_key = models.BigIntegerField(_("user ID"), null=True)
     user_name = models.CharField(_("person"), max_length=254, blank=True)
     full_name = models.CharField(_("name"), max_length=310, blank=True)
-    # Only for permissions on one organization. For roles, the section has the
-    # organization.
+    # Only for permissions on one organization, and for groups of an OpenID provider
+    # that give a role there. For roles of people, the section has the organization.
     organization_key = models.BigIntegerField(_("organization ID"), null=True)
     organization_name = models.CharField(_("organization"), max_length=255, blank=True)
     role = models.CharField(
         _("role"), max_length=20, choices=ROLE_CHOICES, blank=True, default=""
     )
     # For permissions, their keys. If a group has them, its name comes first, as in
-    # "Auditors: view".
+    # "Auditors: view". For a group of an OpenID provider, the names of both, as in
+    # "Company account: finance".
     detail = models.CharField(_("details"), max_length=1_000, blank=True)
     # When the person got the role. With `is_older`, they got it before this time.
     since = models.DateTimeField(_("since"), null=True)
@@ -140,7 +141,7 @@ class ReviewItem(AppendOnly):
 
     @property
     def shown_detail(self) -> str:
-        """The name of the group, and what the permissions allow, in words."""
+        """`detail`, with what permissions allow in words instead of their keys."""
         if self.path in (AccessPath.MEMBER, AccessPath.SUPERUSER, AccessPath.PROVIDER):
             return self.detail
         group, separator, names = self.detail.rpartition(": ")
