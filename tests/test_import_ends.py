@@ -4,9 +4,11 @@ import io
 from datetime import UTC, datetime, timedelta
 from unittest import mock
 
+from django.conf import settings
 from django.db import connection
 from django.test import TestCase, tag
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from orgadmin.access.ends import find_start_of_next_day
 from orgadmin.models import AuditEvent, Membership, MembershipEvent, Organization, User
@@ -209,6 +211,15 @@ class ImportEndsTests(ImportEndsMixin, TestCase):
         self.assertEqual(report.invited, 1)
         replaced = self.acme.invitations.get()
         self.assertEqual(replaced.membership_ends_at, find_start_of_next_day(late))
+
+    def test_whose_invitation_has_expired_is_invited_again(self):
+        values = {"actor": create_superuser(), "send_mail": True}
+        self.run_import("dora@example.com", "reviewers", **values)
+        long_ago = timezone.now() - timedelta(days=settings.INVITATION_DAYS)
+        self.acme.invitations.update(sent_at=long_ago)
+        report = self.run_import("dora@example.com", "reviewers", **values)
+        self.assertEqual(report.invited, 1)
+        self.assertFalse(self.acme.invitations.get().expired)
 
     def test_the_number_of_queries_does_not_grow_with_people(self):
         people = [self.create_person(f"person{number}") for number in range(20)]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.core import mail
 from django.db import connection
 from django.test import TestCase, tag
@@ -279,6 +280,14 @@ class InvitationTests(PeopleCase):
         report = self.run_import(other, send_mail=True)
         self.assertEqual((report.invited, report.unchanged), (1, 0))
         self.assertEqual(Invitation.objects.count(), 1)
+
+    def test_whose_invitation_has_expired_is_invited_again(self):
+        self.run_import(self.TEXT, send_mail=True)
+        long_ago = timezone.now() - timedelta(days=settings.INVITATION_DAYS)
+        Invitation.objects.update(sent_at=long_ago)
+        report = self.run_import(self.TEXT, send_mail=True)
+        self.assertEqual((report.invited, report.unchanged), (1, 0))
+        self.assertFalse(Invitation.objects.get().expired)
 
     @tag("D19")
     def test_an_address_that_a_user_manager_chose_gets_no_role(self):

@@ -30,6 +30,7 @@ from orgadmin.models.sign_in_attempt import make_key
 from orgadmin.models.user import CredentialsChanged
 from orgadmin.people import outbox
 from orgadmin.people.changes import MembershipEnd, RoleChange
+from orgadmin.people.ends import has_same_day
 from orgadmin.people.mail import notify_accepted, send_invitation
 from orgadmin.people.membership import (
     EndInThePast,
@@ -161,6 +162,18 @@ def _count_invitation(organization: Organization, actor: User) -> None:
         counted = SignInAttempt.objects.count_one(key, DAY)
         if counted.count > factor * limit:
             raise TooManyInvitations(counted.until)
+
+
+def is_offered(
+    invitation: Invitation | None, role: Role, end: MembershipEnd | None
+) -> bool:
+    """Return whether an invitation can be accepted and offers a role until an end.
+
+    `end` is None if any end will do. Ends on the same day are the same.
+    """
+    if invitation is None or invitation.expired or invitation.role != role.key:
+        return False
+    return end is None or has_same_day(invitation.membership_ends_at, end.at)
 
 
 @transaction.atomic

@@ -17,6 +17,7 @@ from orgadmin.models.look_alikes import make_key
 from orgadmin.people.changes import MembershipEnd
 from orgadmin.people.ends import has_same_day
 from orgadmin.people.held_roles import HeldRole, find_current_roles
+from orgadmin.people.invitations import is_offered
 from orgadmin.records.imports.header import Header
 from orgadmin.records.imports.loading import find_almost_same, find_doubtful
 from orgadmin.records.imports.people_cleaning import (
@@ -175,9 +176,10 @@ class PersonPlanner:
         if user is None:
             self._check_may_invite(row)
             invitation = stored.invitations.get((organization.pk, row.email))
-            changes_something = not is_repeated and not is_invited_already(
-                row, invitation
+            is_invited = row.role is not None and is_offered(
+                invitation, row.role, row.end
             )
+            changes_something = not is_repeated and not is_invited
         elif changes_something and before is not None:
             warnings += self._warn_about_lost_permissions(row, row.role, before)
         return PlannedPersonRow(
@@ -339,19 +341,6 @@ def has_role_already(row: PersonRow, held: HeldRole | None) -> bool:
     if held is None or held.role is not row.role:
         return False
     return row.end is None or has_same_day(held.ends_at, row.end.at)
-
-
-def is_invited_already(row: PersonRow, invitation: Invitation | None) -> bool:
-    """Return whether an invitation offers the role in a row, until the same day.
-
-    If the row does not contain a day, any day counts as the same. The invitation may
-    have expired.
-    """
-    if invitation is None or row.role is None or invitation.role != row.role.key:
-        return False
-    if row.end is None:
-        return True
-    return has_same_day(invitation.membership_ends_at, row.end.at)
 
 
 def is_name_of(names: PersonNames, user: User) -> bool:

@@ -9,11 +9,10 @@ from datetime import datetime
 from orgadmin.models import Invitation, Membership, Organization, User
 from orgadmin.people import outbox
 from orgadmin.people.changes import RoleChange
-from orgadmin.people.ends import has_same_day
-from orgadmin.people.invitations import invite
+from orgadmin.people.invitations import invite, is_offered
 from orgadmin.people.mail import send_invitation
 from orgadmin.people.membership import change_roles
-from orgadmin.records.imports.planning import PlannedPerson, PlannedRow
+from orgadmin.records.imports.planning import PlannedRow
 
 
 @dataclass(frozen=True)
@@ -107,10 +106,7 @@ def give_roles(rows: Sequence[PlannedRow], *, actor: User | None) -> list[RoleCh
 def invite_people(
     rows: Sequence[PlannedRow], *, actor: User | None
 ) -> list[Invitation]:
-    """Invite the people who need an invitation, unless they already have one.
-
-    People whose invitation to the same role has expired are not invited again.
-    """
+    """Invite the people without an account, unless they were offered the same role."""
     if actor is None:
         # An invitation names its sender. Without an actor, the planner refuses everyone
         # who would be invited.
@@ -120,7 +116,8 @@ def invite_people(
         for person in row.people:
             if person.user is not None:
                 continue
-            if is_invited(person, row.organization):
+            current = row.organization.invitations.to_email(person.email).first()
+            if is_offered(current, person.role, person.end):
                 continue
             invitation = invite(
                 row.organization,
@@ -133,17 +130,3 @@ def invite_people(
             outbox.enqueue(send_invitation, invitation=invitation.pk)
             invitations.append(invitation)
     return invitations
-
-
-def is_invited(person: PlannedPerson, organization: Organization) -> bool:
-    """Return whether a person already has an invitation to the role in the file.
-
-    The last day must be the same, unless the file does not contain a last day. The
-    invitation may have expired.
-    """
-    invitations = organization.invitations.to_email(person.email)
-    for invitation in invitations.filter(role=person.role.key):
-        offered = invitation.membership_ends_at
-        if person.end is None or has_same_day(offered, person.end.at):
-            return True
-    return False
