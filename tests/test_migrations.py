@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.test import TransactionTestCase
 
 from orgadmin import operations
+from orgadmin.access.roles import ROLES, codename
 from orgadmin.models import (
     MembershipEvent,
     Organization,
@@ -21,7 +22,7 @@ from tests.factories import create_organization, create_user
 from tests.migrating import DATA_STEPS, migrate, models_at
 from tests.migration_case import MigrationCase
 from tests.scratch import scratch_database
-from tests.test_models import expected_grants, grants_of
+from tests.test_models import grants_of
 
 KILLS = int(os.environ.get("KILLS", 3))
 
@@ -34,6 +35,21 @@ ADMIN_CREATED = "0003_create_admin_groups"
 COMPLETE = "0009_grant_permissions"
 
 ROLE_FIELDS = ["admin", "reviewer"]
+# {role: codenames of its permissions} at the end of the path, and today
+PERMISSIONS_AT_THE_END = {
+    "admin": {
+        "view_organization",
+        "change_organization",
+        "view_confidential_organization",
+        "manage_members_organization",
+    },
+    "reviewer": {"view_organization"},
+}
+PERMISSIONS_TODAY = {
+    role.key: {codename(permission) for permission in role.permissions}
+    for role in ROLES
+}
+
 COLUMNS = [
     "pk",
     "name",
@@ -141,19 +157,25 @@ class SeedPathTests(MigrationCase):
     def read_group_names(self):
         return set(Group.objects.values_list("name", flat=True))
 
-    def assert_complete(self):
+    def assert_complete(self, permissions=PERMISSIONS_AT_THE_END):
         self.assertEqual(self.read_rows(), self.rows)
         groups = self.read_groups()
         self.assertEqual({pk: names[0] for pk, names in groups.items()}, ADMIN_GROUPS)
         self.assertEqual(groups[11][1], "Widget Company 11 Reviewer")
-        self.assertEqual(Group.objects.count(), 2 * len(NAMES) + len(TAKEN))
+        self.assertEqual(
+            Group.objects.count(), len(permissions) * len(NAMES) + len(TAKEN)
+        )
         # Later columns may not exist yet.
         for organization in Organization.objects.order_by("pk").only(*ROLE_FIELDS):
-            self.assertEqual(grants_of(organization), expected_grants(organization))
+            expected = set()
+            for role, codenames in permissions.items():
+                group_id = getattr(organization, f"{role}_id")
+                expected |= {(group_id, codename) for codename in codenames}
+            self.assertEqual(grants_of(organization), expected)
 
     def test_forwards_backwards_forwards(self):
         migrate()
-        self.assert_complete()
+        self.assert_complete(PERMISSIONS_TODAY)
         user = User.objects.create(username="anna")
         first = Organization.objects.get(pk=10)
         user.groups.add(first.admin, first.reviewer, Group.objects.get(name="Friends"))
@@ -169,7 +191,7 @@ class SeedPathTests(MigrationCase):
         self.assertEqual(list(user.groups.values_list("name", flat=True)), ["Friends"])
         self.assertFalse(OrganizationGroupObjectPermission.objects.exists())
         migrate()
-        self.assert_complete()
+        self.assert_complete(PERMISSIONS_TODAY)
 
     def test_backwards_deletes_the_groups_of_all_rows_however_they_were_made(self):
         migrate()

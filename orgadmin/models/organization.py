@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
+from itertools import combinations
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,18 @@ def make_group_field(related_name: str, label: StrOrPromise) -> models.OneToOneF
         blank=True,
         editable=False,
     )
+
+
+def make_group_constraints() -> list[models.BaseConstraint]:
+    """Return constraints that no group of an organization has two of its roles."""
+    constraints: list[models.BaseConstraint] = []
+    for role, other_role in combinations(ROLES, 2):
+        constraint = models.CheckConstraint(
+            name=f"organization_{role.key}_is_not_{other_role.key}",
+            condition=~Q(**{role.key: F(other_role.key)}),
+        )
+        constraints.append(constraint)
+    return constraints
 
 
 class Organization(DeletedThroughQuerySet):
@@ -212,12 +225,7 @@ class Organization(DeletedThroughQuerySet):
                 condition=Q(trashed_at__isnull=False),
             ),
         ]
-        constraints = [
-            models.CheckConstraint(
-                name="organization_admin_is_not_reviewer",
-                condition=~Q(admin=F("reviewer")),
-            ),
-        ]
+        constraints = make_group_constraints()
 
     def __str__(self) -> str:
         return self.name
@@ -405,6 +413,6 @@ class Organization(DeletedThroughQuerySet):
             )
         if any(self.group_ids):
             raise ValueError(
-                "A new organization gets groups of its own. Leave 'admin' and"
-                " 'reviewer' empty."
+                "A new organization gets groups of its own. Leave the fields of its"
+                " groups empty."
             )

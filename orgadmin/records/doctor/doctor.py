@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -253,41 +254,49 @@ class BatchExamination:
         return [GroupMember(self.owners[row[0]], *row) for row in rows]
 
     def _check_shared_groups(self) -> list[Issue]:
-        """Find, and with `fix` replace, reviewer groups of two organizations.
+        """Find, and with `fix` replace, groups of two organizations.
 
-        The database prevents two organizations from having the same reviewer group. But
-        a reviewer group may be the admin group of another organization.
+        The database prevents two organizations from having the same group for the same
+        role. But a reviewer group may be the admin group of another organization.
         """
-        by_reviewer_group = {
-            organization.reviewer_id: organization
-            for organization in self.organizations
-        }
-        shared = Group.objects.filter(
-            administrators_of__isnull=False, pk__in=by_reviewer_group
-        )
         issues = []
-        for group in shared:
-            organization = by_reviewer_group[group.pk]
-            text = "its reviewer group is the admin group of another organization"
-            issues.append(Issue(_("shared group"), text, organization))
-            if self.fix:
-                self._replace_reviewer_group(organization)
+        for role, other_role in combinations(ROLES, 2):
+            issues += self._check_shared_groups_of(other_role, role)
         return issues
 
-    def _replace_reviewer_group(self, organization: Organization) -> None:
-        """Give an organization a new reviewer group.
+    def _check_shared_groups_of(self, role: Role, other_role: Role) -> list[Issue]:
+        """Check the groups of a role that are groups of another organization, too."""
+        by_group = {
+            getattr(organization, role.attname): organization
+            for organization in self.organizations
+        }
+        others = Organization.objects.filter(**{f"{other_role.attname}__in": by_group})
+        issues = []
+        for group_id in others.values_list(other_role.attname, flat=True):
+            organization = by_group[group_id]
+            text = (
+                f"its {role.key} group is the {other_role.key} group of another"
+                " organization"
+            )
+            issues.append(Issue(_("shared group"), text, organization))
+            if self.fix:
+                self._replace_group(organization, role)
+        return issues
+
+    def _replace_group(self, organization: Organization, role: Role) -> None:
+        """Give an organization a new group for a role.
 
         The new group is empty, because the members of the shared group belong to the
         other organization.
         """
-        series = NameSeries.of(organization.name, ROLES_BY_KEY["reviewer"])
+        series = NameSeries.of(organization.name, role)
         [name] = find_free_names([series], using="default")
-        organization.reviewer = Group.objects.create(name=name)
+        group = Group.objects.create(name=name)
+        setattr(organization, role.key, group)
         # Django's own update(), because `OrganizationQuerySet.update()` refuses to swap
         # groups.
         models.QuerySet.update(
-            Organization.objects.filter(pk=organization.pk),
-            reviewer=organization.reviewer,
+            Organization.objects.filter(pk=organization.pk), **{role.key: group}
         )
 
     def _check_group_names(self) -> list[Issue]:
