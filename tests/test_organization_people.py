@@ -134,7 +134,7 @@ class SuperuserTests(PeopleMixin, TestCase):
     def test_says_what_is_missing(self):
         response = self.post(**{"add": "1", "add-role": "admin"})
         self.assertContains(response, "Enter a name or an email address.")
-        response = self.post(**{"add": "1", "add-who": "anna", "add-role": "no-such-role"})
+        response = self.post(**{"add": "1", "add-who": "anna", "add-role": "unknown"})
         self.assertContains(response, "You cannot assign this role.")
         for data in (
             {"user": 999_999, "role": "admin"},
@@ -149,7 +149,7 @@ class SuperuserTests(PeopleMixin, TestCase):
         )
         for data in (
             {"user": "x", "remove": ""},
-            {"user": self.admin.pk, "role": "no-such-role"},
+            {"user": self.admin.pk, "role": "unknown"},
             {"user": self.admin.pk},
         ):
             self.assertEqual(self.post(**data).status_code, 200)
