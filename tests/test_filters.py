@@ -67,6 +67,13 @@ class OrganizationFilterTests(ListCase):
         Invitation.objects.create(
             organization=cls.poor, email="a@x.com", role="admin", sent_at=old
         )
+        # The offered role has ended, although the invitation was sent recently.
+        Invitation.objects.create(
+            organization=cls.alone,
+            email="a@x.com",
+            role="admin",
+            membership_ends_at=timezone.now(),
+        )
         for organization in (cls.alone, cls.empty, cls.full):
             set_times(organization, created_at=LONG_AGO, changed_at=LONG_AGO)
         set_times(cls.full, changed_at=datetime(2026, 3, 4, 12, tzinfo=UTC))
@@ -80,7 +87,7 @@ class OrganizationFilterTests(ListCase):
             "?admins=one": ["Alone", "Poor"],
             "?incomplete=1": ["Poor"],
             "?invitations=pending": ["Full"],
-            "?invitations=expired": ["Poor"],
+            "?invitations=expired": ["Alone", "Poor"],
             "?changed_since=2026-03-04": ["Full", "Poor"],
             "?changed_since=2026-03-05": ["Poor"],
             "?created_since=2020-01-02": ["Poor"],
@@ -253,6 +260,8 @@ class OrganizationColumnTests(ListCase):
             '<span class="badge ">1 invitation pending</span>',
         ):
             self.assertContains(response, text)
+        Invitation.objects.update(membership_ends_at=timezone.now())
+        self.assertNotContains(self.get_page(self.root), "invitation pending")
         create_user("tom", admin_of=[self.acme])
         response = self.get_page(self.root)
         self.assertContains(response, '<span class="badge good">Complete</span>')

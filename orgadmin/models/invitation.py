@@ -13,6 +13,7 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models, transaction
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -33,7 +34,30 @@ TOKEN_SALT = "orgadmin.invitation"
 BATCH = 1_000  # changes for which one query looks up invitations
 
 
+def find_oldest_pending(now: datetime) -> datetime:
+    """Return when an invitation was sent that expires now, because it is too old."""
+    return now - timedelta(days=settings.INVITATION_DAYS)
+
+
 class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def pending(self) -> Self:
+        """Return the invitations that can be accepted: those that are not `expired`."""
+        now = timezone.now()
+        never_ends = Q(membership_ends_at=None)
+        return self.filter(
+            never_ends | Q(membership_ends_at__gt=now),
+            sent_at__gt=find_oldest_pending(now),
+        )
+
+    def expired(self) -> Self:
+        """Return the invitations that can no longer be accepted."""
+        now = timezone.now()
+        oldest = find_oldest_pending(now)
+        # Both conditions can use the index of `sent_at`.
+        return self.filter(
+            Q(sent_at__lte=oldest) | Q(sent_at__gt=oldest, membership_ends_at__lte=now)
+        )
+
     def of_unarchived(self) -> Self:
         """Leave out invitations to archived organizations, which cannot be accepted."""
         return self.exclude(belongs_to_archived("organization"))

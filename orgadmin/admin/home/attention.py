@@ -19,7 +19,6 @@ from django.utils.translation import ngettext
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import write_constant
-from orgadmin.admin.organizations.filters import find_oldest_pending
 from orgadmin.admin.people.lists import is_inactive_with_role
 from orgadmin.gate.answers import get_gate
 from orgadmin.models import (
@@ -137,12 +136,11 @@ def list_waiting_counts() -> list[Count]:
     """Return what to count about invitations, requests and access reviews."""
     organizations = reverse("admin:orgadmin_organization_changelist")
     invitations = Invitation.objects.of_unarchived()
-    expired = invitations.filter(sent_at__lte=find_oldest_pending())
     requests = AccessRequest.objects.open().of_unarchived()
     sections = ReviewSection.objects.waiting().of_unarchived()
     return [
         Count(
-            expired.order_by().values("organization").distinct(),
+            invitations.expired().order_by().values("organization").distinct(),
             lambda count: ngettext(
                 "organization with an expired invitation",
                 "organizations with expired invitations",

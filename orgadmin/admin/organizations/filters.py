@@ -1,8 +1,5 @@
 """The filters of the list of organizations."""
 
-from datetime import timedelta
-
-from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -54,11 +51,10 @@ class InvitationsFilter(ChoiceFilter):
     options = {"pending": _("Pending"), "expired": _("Expired")}
 
     def narrow(self, queryset):
-        oldest = find_oldest_pending()
         if self.value == "pending":
-            invitations = Invitation.objects.filter(sent_at__gt=oldest)
+            invitations = Invitation.objects.pending()
         else:
-            invitations = Invitation.objects.filter(sent_at__lte=oldest)
+            invitations = Invitation.objects.expired()
         return queryset.filter(pk__in=invitations.order_by().values("organization"))
 
 
@@ -96,8 +92,3 @@ class CreatedSinceFilter(DateFilter):
     parameter_name = "created_since"
     permission = "view"
     field = "created_at"
-
-
-def find_oldest_pending():
-    """Return the time at which an invitation that expires now was sent."""
-    return timezone.now() - timedelta(days=settings.INVITATION_DAYS)

@@ -15,8 +15,8 @@ from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.ends import not_ended
 from orgadmin.access.sql import placeholders
-from orgadmin.admin.organizations.filters import find_oldest_pending
 from orgadmin.models import Organization
+from orgadmin.models.invitation import find_oldest_pending
 from orgadmin.models.organization import WANTED_FIELDS
 from orgadmin.people.ends import FORESEEN
 
@@ -29,8 +29,8 @@ ADMINS_NAMED = 2
 # - -1: an admin group in which the access of all active admins ends soon
 # All of this is one statement, because every page of the list runs it. Parameters: the
 # IDs of the admin groups, ADMINS_NAMED, the IDs of the organizations, the time after
-# which pending invitations were sent, the IDs of the admin groups again, and the time
-# before which an end counts as soon.
+# which pending invitations were sent, the current time, the IDs of the admin groups
+# again, and the time before which an end counts as soon.
 PEOPLE_SQL = """
     SELECT group_id, 0 AS pending, first_name, last_name, username
     FROM (
@@ -52,7 +52,9 @@ PEOPLE_SQL = """
     UNION ALL
     SELECT organization_id, COUNT(*), '', '', ''
     FROM orgadmin_invitation
-    WHERE organization_id IN ({organizations}) AND sent_at > %s
+    WHERE organization_id IN ({organizations})
+        AND sent_at > %s
+        AND (membership_ends_at IS NULL OR membership_ends_at > %s)
     GROUP BY organization_id
     UNION ALL
     SELECT membership.group_id, -1, '', '', ''
@@ -90,9 +92,11 @@ def find_people(organizations: Collection[Organization]) -> dict[int, People]:
         organizations=placeholders(pks),
         not_ended=not_ended(),
     )
-    oldest = connection.ops.adapt_datetimefield_value(find_oldest_pending())
-    soon = connection.ops.adapt_datetimefield_value(timezone.now() + FORESEEN)
-    parameters = [*pks_by_group, ADMINS_NAMED, *pks, oldest, *pks_by_group, soon]
+    now = timezone.now()
+    times = [find_oldest_pending(now), now, now + FORESEEN]
+    oldest, current, soon = map(connection.ops.adapt_datetimefield_value, times)
+    parameters = [*pks_by_group, ADMINS_NAMED, *pks, oldest, current]
+    parameters += [*pks_by_group, soon]
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         for key, pending, first_name, last_name, username in cursor.fetchall():
