@@ -197,9 +197,9 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     def with_previous_roles(self) -> MembershipEventQuerySet:
         """Add to each event the role that it replaced, as `replaced_role`.
 
-        For "joined", this is the role that the person had after their previous event in
-        the organization, which may be the same role. It is NULL if they had none, and
-        for all other events.
+        For "joined", this is the role that the person had in the organization until
+        then, according to their previous event. It can be the role that they join with.
+        It is NULL if they had no role, and for all other events.
         """
         return self.annotate(replaced_role=REPLACED_ROLE)
 

@@ -95,8 +95,8 @@ def accept_invitation(
 ) -> HttpResponse:
     """Give the account the role of the invitation, and redirect to the organization.
 
-    With `chose_password`, first saves the account, and then signs the person in. If the
-    invitation cannot be accepted, responds like `show_used_link()`.
+    With `chose_password`, `accept()` also saves the account, and the person is then
+    signed in. If the invitation cannot be accepted, responds like `show_used_link()`.
     """
     try:
         role = accept(invitation, account, account_is_unused=chose_password)

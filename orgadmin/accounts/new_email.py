@@ -87,8 +87,9 @@ def mail_new_address(
 ) -> None:
     """Send the link to the new address, or a notice if someone else has this address.
 
-    Sends nothing if the sessions of the person who asked (`asker`) have ended in the
-    meantime. `address` is what they typed. It is deleted together with this task.
+    Sends nothing if all sessions of the person who asked (`asker`) have been revoked
+    since then, so that `epoch` no longer matches, or if the account is no longer
+    active. `address` is what they typed. It is deleted together with this task.
     """
     person = User.objects.filter(pk=asker, session_epoch=epoch, is_active=True).first()
     if person is None:

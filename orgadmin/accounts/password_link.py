@@ -2,6 +2,7 @@
 
 Only superusers can set a password for someone else. All others who manage people can
 only send this link, so that only the person who receives the email knows the password.
+If the link has expired, the person can ask for a new one.
 """
 
 from __future__ import annotations

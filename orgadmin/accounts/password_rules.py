@@ -213,7 +213,10 @@ class KnownWordsValidator:
 
 
 def list_known_words(user: User | None) -> set[str]:
-    """Return the normalized words that attackers would try in the user's password."""
+    """Return the normalized words that do not count towards a password's length.
+
+    Attackers would try these words first.
+    """
     names = ["orgadmin", str(admin.site.site_header)]
     names.append(urlsplit(settings.BASE_URL).hostname or "")
     names += [provider.name for provider in settings.OIDC_PROVIDERS]

@@ -1,7 +1,7 @@
 """The page on which people ask an organization for a role.
 
-The organization's admins share the link to this page. The link contains a secret. It
-reveals the organization's name and nothing else.
+The organization's admins share the link to this page. The link contains a secret. About
+the organization, the page reveals only the name.
 """
 
 from __future__ import annotations

@@ -127,7 +127,8 @@ class Answer:
         return REOPEN in self.data
 
     @property
-    def is_without_password(self) -> bool:
+    def says_signed_in_elsewhere(self) -> bool:
+        """Whether the person says that they signed in again with a company account."""
         return CONTINUE in self.data
 
     @property
@@ -157,7 +158,7 @@ def ask_for_recent_sign_in(request: HttpRequest) -> HttpResponse | None:
     if is_sign_in_recent(request.session):
         return continue_request(request, answer)
     user = request.user
-    if answer is None or answer.is_without_password:
+    if answer is None or answer.says_signed_in_elsewhere:
         return show_page(request, IdentityForm(user), answer)
     form = answer.make_form(user)
     if not form.is_valid():
@@ -219,7 +220,7 @@ def show_page(
         "had_files": bool(request.FILES),
         "reopen_field": REOPEN if has_to_reopen else "",
         "continue_field": CONTINUE,
-        "did_not_sign_in": answer is not None and answer.is_without_password,
+        "did_not_sign_in": answer is not None and answer.says_signed_in_elsewhere,
         "has_password": request.user.has_usable_password(),
         "own_providers": list_own_providers(request.user),
     }

@@ -49,8 +49,8 @@ class NewEmail:
 def make_new_email_token(user: User, address: str) -> str:
     """Return the token of a link that is sent to the user's future address.
 
-    The token expires as described in `make_link_token()`, such as when the user's
-    address changes.
+    The token becomes invalid as described in `make_link_token()`, for example when the
+    user's address changes.
     """
     return make_link_token(user, NEW_EMAIL, nonce=address)
 

@@ -1,4 +1,6 @@
-"""System checks that refuse admin classes which do not ask the access rule.
+"""System checks that refuse admin classes that do not ask the access rule.
+
+They also refuse some related mistakes, such as filters that reveal hidden values.
 
 The checks cannot examine generic relations, what custom views and filters show, the
 output of methods in lists, or a second foreign key to an organization. Tests must cover
@@ -285,8 +287,9 @@ def find_revealing_filters(model_admin):
 def reveals_values(model, list_filter):
     """Return whether a filter reveals values that the person cannot see.
 
-    These are hidden fields, and values from rows that are not in the list. Returns
-    False for filter classes without a field, which `find_undeclared_filters()` checks.
+    Such values are those of hidden fields, and those of rows that are not in the list.
+    Returns False for filter classes without a field, which `find_undeclared_filters()`
+    checks.
     """
     name = list_filter
     filter_class = None

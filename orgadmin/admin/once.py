@@ -43,7 +43,9 @@ def has_form_key(request):
 
 
 def note_sent(request, location, button=""):
-    """Add the row for the form of a request. Call this in the saving transaction.
+    """Record that the form in this request was sent, by adding a row for its key.
+
+    Call this in the transaction that saves the form.
 
     `location` is the URL of what the form saves. If several buttons on the page send
     the same key, `button` identifies the button. Returns the row, or None if the

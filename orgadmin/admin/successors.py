@@ -139,7 +139,7 @@ def read_successor_form(
 def require_successor_form(
     data: Mapping[str, Any], leaving: Collection[User]
 ) -> SuccessorForm:
-    """Return what was chosen on a page that cannot show errors next to the fields.
+    """Read the choices, for a page that cannot show errors next to its fields.
 
     Raises `WrongSuccessor` if someone who was named cannot take over. If a choice is
     missing, the guards refuse the change later.

@@ -206,6 +206,11 @@ def wait_for_replica(primary: replica.ServerState) -> replica.ServerState:
 def describe_wrong_server(
     standby: replica.ServerState, primary: replica.ServerState
 ) -> str:
+    """Return why a server cannot be used as the replica.
+
+    The timeline of a standby is read from its control file, which has the timeline of
+    the last checkpoint that the standby has replayed. So a CHECKPOINT updates it.
+    """
     if not standby.is_standby:
         return "it is not a standby: requests read the primary only"
     if standby.system != primary.system:

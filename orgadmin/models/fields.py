@@ -327,9 +327,11 @@ class KeptByDatabase:
     """A column that is not written through the ORM, but by triggers or in SQL.
 
     `save()`, `bulk_create()`, `update()` and fixtures leave this field out, so that an
-    instance that was loaded earlier cannot overwrite the column. INSERT returns its
-    value. After a later save, the instance must forget the value, so that it is read
-    again when it is needed. In migrations, the field appears as Django's field.
+    instance that was loaded earlier cannot overwrite the column. INSERT returns the
+    value of a field that has a `db_default`; other fields are read when they are first
+    used. After a later save, the model must discard the loaded value, as
+    `Organization._forget_kept()` does. Migrations contain the Django class that the
+    field inherits from, such as `DateTimeField`.
     """
 
     generated = True

@@ -47,7 +47,8 @@ class LastAdminError(Exception):
     """A person's change would leave organizations without an active admin.
 
     Superusers can make such a change after they have confirmed it for each of these
-    organizations. Commands can always make it.
+    organizations. Commands can always make it. `describe_refusal()` in
+    `admin/last_admin.py` writes the message.
     """
 
     def __init__(self, organizations: Sequence[Organization]) -> None:

@@ -94,7 +94,9 @@ def find_candidates(visible: QuerySet[Organization], names: list[str]) -> Candid
 def choose_meaning(name: str, candidates: Candidates) -> OrganizationNaming:
     """Return the organization that a typed text identifies: a name, reference or ID.
 
-    If it identifies several, the result has only candidates.
+    If the text does not identify exactly one, only `candidates` is set: to the
+    organizations that it identifies, or if there are none, to organizations whose names
+    look similar.
     """
     meanings = [*candidates.by_name.get(fold(name), [])]
     if name in candidates.by_reference:

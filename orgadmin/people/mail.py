@@ -1,7 +1,8 @@
 """Emails about invitations and role changes, and helpers for all emails.
 
 A task sends one email to one person, or adds such tasks. `outbox.py` explains when
-tasks run.
+tasks run. Every task gets the argument `language`, the language of the person who
+caused the email (`outbox.enqueue()`). Most tasks do not use it.
 """
 
 from __future__ import annotations
@@ -213,7 +214,8 @@ def tell_members(
 ) -> None:
     """Add a task for each person whose roles have changed and who wants these emails.
 
-    `named` is the actor's ID, or None if the emails must not name the actor.
+    `named` is the actor's ID, or None if the emails must not name the actor. `language`
+    is not used, because it is the actor's. Every task gets it (`outbox.enqueue()`).
     """
     changes_by_user: dict[int, list[Keys]] = defaultdict(list)
     for change in changes:
@@ -240,7 +242,8 @@ def tell_admins(
     """Add a task for each admin of the organizations who wants these emails.
 
     Leaves out changes that the admin has made, and changes of the admin's own role,
-    which `tell_member()` reports. `named` is as in `tell_members()`.
+    which `tell_member()` reports. `named` is the actor's ID, or None if the emails must
+    not name the actor. `language` is not used, because it is the actor's.
     """
     changes_by_user: dict[int, list[Keys]] = defaultdict(list)
     admins = find_admins({change["organization"] for change in changes})
@@ -316,7 +319,8 @@ def tell_member(
 ) -> None:
     """Notify a person of the roles that they have got or lost.
 
-    Leaves out organizations that were deleted or archived.
+    Leaves out organizations that were deleted or archived. `language` is not used,
+    because it is the actor's.
     """
     member = find_recipients("mail_own_roles").filter(pk=user).first()
     if member is None:
@@ -359,7 +363,7 @@ def tell_admin(
     """Notify an admin of role changes of other people in their organizations.
 
     Leaves out organizations of which the recipient is no longer an admin, and archived
-    organizations.
+    organizations. `language` is not used, because it is the actor's.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     if admin is None:
@@ -487,6 +491,7 @@ def tell_inviter(
     """Notify the inviter that an invitation was accepted.
 
     Sends nothing if they can no longer manage the people of the organization.
+    `language` is not used, because it is the invited person's.
     """
     inviter = find_recipients("mail_accepted").filter(pk=user).first()
     member = User.objects.filter(pk=person).first()

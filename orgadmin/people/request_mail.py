@@ -25,7 +25,7 @@ def tell_admins_of_request(
 ) -> None:
     """Add a task for each admin who wants emails about other people.
 
-    Does nothing if the request is no longer open.
+    Does nothing if the request is no longer open. `language` is not used.
     """
     asked = AccessRequest.objects.open().filter(pk=request).first()
     if asked is None:
@@ -43,7 +43,7 @@ def tell_admin_of_request(
     """Notify an admin that someone asks for a role.
 
     Sends nothing if the request is no longer open, or if the recipient can no longer
-    manage the people of the organization.
+    manage the people of the organization. `language` is not used.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     requests = AccessRequest.objects.open().select_related("organization", "user")
@@ -76,6 +76,7 @@ def tell_declined(
     """Notify a person that their request was declined, with the reason if there is one.
 
     The person gets this email even if they have chosen not to get other emails.
+    `language` is not used, because it is the actor's.
     """
     declined = AccessRequest.objects.filter(pk=request, outcome=Outcome.DECLINED)
     asked = declined.filter(user=user).first()

@@ -188,10 +188,12 @@ def build_final_decision(
 def find_unconfirmed_admins(
     section_pks: Collection[int], group_ids: Collection[int]
 ) -> dict[int, set[int | None]]:
-    """Return {organization ID: IDs of admins without a confirmed item}.
+    """Return {organization ID: IDs of admins whose access nobody has confirmed}.
 
-    Includes admins with open items, even if the items belong to another batch, and
-    admins that an earlier batch has kept.
+    `decide_unconfirmed()` needs them to find out whether an organization would be left
+    without an active admin. The items of an organization can be in several batches.
+    Therefore, the result includes admins with open items in other batches, and admins
+    whose access an earlier batch has kept (`ReviewAnswer.KEPT`).
     """
     confirmed = ReviewItem.objects.confirmed().filter(
         section=OuterRef("section"), user_key=OuterRef("user_key")

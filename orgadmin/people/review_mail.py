@@ -22,7 +22,7 @@ def ask_to_review(
     """Ask a person to review their organizations that have open items.
 
     Sends nothing if they are no longer an admin of any such organization, or if the
-    review can no longer be answered.
+    review can no longer be answered. `language` is not used.
     """
     person = find_recipient(user)
     asked = AccessReview.objects.answerable().filter(pk=review).first()

@@ -182,7 +182,8 @@ def can_end(item: ReviewItem) -> bool:
 def end_path(item: ReviewItem, *, actor: User) -> None:
     """End the access that an item is about, and record it in the audit log.
 
-    The person of the item must be locked, and the access must still exist. Raises
+    Does nothing for groups at providers: see `can_end()`. The person of the item, if it
+    has one, must be locked, and the access must still exist. Raises
     `LastSuperuserError`.
     """
     if item.path == AccessPath.GROUP:

@@ -102,7 +102,11 @@ def list_addresses_of_person(event: AuditEvent) -> list[str]:
 def tell_person(
     context: TaskContext, *, event: int, address: str, language: str
 ) -> None:
-    """Notify a person of an event. `address` is as in `list_addresses_of_person()`."""
+    """Notify a person of an event.
+
+    `address` says which address to use: "then", "old_email" or "new_email", as
+    `list_addresses_of_person()` explains.
+    """
     stored = AuditEvent.objects.filter(pk=event).first()
     if stored is None or stored.user_key is None:
         return

@@ -307,10 +307,10 @@ def _read_newest_first(
 
 
 def _has_no_record(entry: LogEntry, history_began: datetime) -> bool:
-    """Return whether no record of the history contains what the log entry says.
+    """Return whether a log entry may describe changes that the field history lacks.
 
-    This is the case for entries that are older than the history, and for messages that
-    Django did not generate.
+    This is the case for entries that are older than the field history, and for messages
+    that Django did not generate.
     """
     is_generated = entry.change_message.startswith("[")
     return entry.action_time < history_began or not is_generated
@@ -448,8 +448,8 @@ def describe_author(entry: LogEntry) -> str:
 def find_author(organization: Organization, field_name: str, user: User) -> str:
     """Return who gave a field of an organization its current value.
 
-    This is a name if the user can see it, and otherwise a description such as "Platform
-    staff", or "Someone" if the author is not known.
+    The result is a name if the user is allowed to see it. Otherwise, it is a
+    description such as "Platform staff". If the author is not known, it is "Someone".
     """
     value = getattr(organization, field_name)
     records = find_versions(organization).order_by("history_id")

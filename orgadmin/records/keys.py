@@ -129,7 +129,10 @@ def find_outdated_sequences(*, using: str = "default") -> Iterator[OutdatedSeque
 
 
 def raise_sequences(*, using: str = "default") -> list[OutdatedSequence]:
-    """Raise the sequences that would issue a used key again, and return them."""
+    """Set sequences that would issue a used key again to higher values.
+
+    Returns these sequences.
+    """
     with transaction.atomic(using=using):
         outdated = list(find_outdated_sequences(using=using))
         for sequence in outdated:

@@ -281,8 +281,8 @@ def add_similar(found: Collector, rows: QuerySet, text: SearchText) -> None:
 
     This only works on PostgreSQL with the extension pg_trgm and the trigram index. If
     the reader can view only some rows, the index is not used, because it contains the
-    names of all organizations. Instead, the names of these rows are compared one by
-    one.
+    names in all rows. Instead, the names in the rows that the reader can view are
+    compared one by one.
 
     The trigram index first finds all rows with some of the same trigrams, which can be
     many rows. Because people rarely mistype the first letters, names with the same

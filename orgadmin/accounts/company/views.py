@@ -356,8 +356,9 @@ def lock_account(email: str) -> User | None:
 def is_linked_to_another(user: User, identity: Identity) -> bool:
     """Return whether the account is linked to another person at this provider.
 
-    Links with another provider URL do not count, because the site has changed its
-    provider since then. Links that were made before the URL was stored do count.
+    Links that were made with another provider URL do not count: the site has changed
+    its provider since those links were made. Links that were made before the URL was
+    stored do count.
     """
     links = SocialAccount.objects.filter(user=user, provider=identity.provider)
     for link in links.exclude(uid=identity.subject):

@@ -290,9 +290,9 @@ def record_use(passkey: Authenticator, counter: int) -> bool:
     """Record that a passkey was used. Returns False if it seems to be a copy.
 
     Some devices count their signatures. A copy of such a device does not count the
-    signatures of the original, so sooner or later both send the same number. Passkeys
-    that are synchronized between devices always send 0. Raises `PasskeyRefused` if the
-    passkey was removed in the meantime.
+    signatures of the original, so sooner or later, one of them sends a number that the
+    other has already sent. Passkeys that are synchronized between devices always send
+    0. Raises `PasskeyRefused` if the passkey was removed in the meantime.
     """
     row = Authenticator.objects.select_for_update().filter(pk=passkey.pk).first()
     if row is None:

@@ -202,9 +202,9 @@ class Presenter:
     def may_view(self, entry: Entry) -> bool:
         """Return whether the person can view the organization of an entry.
 
-        Returns True if the organization does not exist, or if the person is allowed to
-        know about an archived organization. Logs of all organizations have such
-        entries.
+        Also returns True if the organization no longer exists, or if the entry itself
+        says that it was archived, restored or deleted (`tells_archived`). Such entries
+        come from the audit log.
         """
         organization = self.find_organization(entry)
         if organization is None or entry.tells_archived:

@@ -128,9 +128,10 @@ class PeoplePage(MemberEnds):
     def needs_recent_sign_in(self, request, name):
         """Return whether a request needs a recent sign-in.
 
-        The page "people" requires one to add several people at once, and to correct the
-        address of an invitation. The pages "people" and "requests" require one to give
-        someone a role that manages people. Removing people never requires one.
+        On the page "people", a recent sign-in is needed to add several people at once,
+        and to correct the address of an invitation. On the pages "people" and
+        "requests", it is needed to give someone a role that manages people, or (on
+        "people") to change the end of such a role. Removing people never needs one.
         """
         if name == "requests" and gives_managing_role(request.POST):
             return True

@@ -131,11 +131,11 @@ class CompanyAccountPage:
 
 
 def find_refused_account(user, link_pk, subject_hash):
-    """Return the refused company account to which a link is to be moved.
+    """Return the refused company account that a link would be moved to.
 
     `link_pk` is the ID of the user's current link, as the form has sent it.
-    `subject_hash` says which company account is to replace it. Returns None if the page
-    does not offer this.
+    `subject_hash` identifies the refused company account. Returns None if the page does
+    not offer to move this link to this account.
     """
     if not subject_hash:
         return None

@@ -134,9 +134,9 @@ class BulkForm(ReasonForm):
     def find_people(self, field: str, names: Iterable[str]) -> list[User]:
         """Return the people with these names, each of them once.
 
-        Adds addresses to invite to `emails`, the other names to `left_out`, and texts
-        about them to `problems`. If there are too many names, adds an error to the
-        field and returns [].
+        Appends to `emails` the addresses that get an invitation. Appends to `left_out`
+        the names that cannot be used, and to `problems` the reason for each. If there
+        are too many names, adds an error to the field and returns [].
         """
         names = list(names)
         if self._has_too_many(field, names):
@@ -227,10 +227,14 @@ class GiveRoleForm(BulkForm):
         find_listed: Callable[[str], Any],
         initial: dict[str, str] | None = None,
     ) -> None:
+        """`find_listed` returns the organizations of a list with a query string.
+
+        If the organizations come from the list, the form has no field for them.
+        """
         super().__init__(data, actor=actor)
         self.find_listed = find_listed
         self.initial = {"role": ROLES[-1].key, **(initial or {})}
-        if self.is_about_list:
+        if self.is_from_list:
             del self.fields["places"]
 
     def _get_value(self, name: str) -> str:
@@ -239,7 +243,7 @@ class GiveRoleForm(BulkForm):
         return self.initial.get(name, "")
 
     @property
-    def is_about_list(self) -> bool:
+    def is_from_list(self) -> bool:
         """Whether the organizations were chosen in the list of organizations."""
         return bool(self._get_value("listed") or self._get_value("chosen"))
 
@@ -264,7 +268,7 @@ class GiveRoleForm(BulkForm):
         organizations = self._find_organizations()
         if not organizations and not self.problems and "places" not in self.errors:
             text = _("Enter at least one organization.")
-            self.add_error(None if self.is_about_list else "places", text)
+            self.add_error(None if self.is_from_list else "places", text)
         number = len(self.emails) * len(organizations)
         if number > INVITED_AT_ONCE:
             text = _(
@@ -293,7 +297,7 @@ class GiveRoleForm(BulkForm):
             return ""
 
     def _find_organizations(self) -> list[Organization]:
-        if self.is_about_list:
+        if self.is_from_list:
             return list(self.list_organizations())
         names = split_lines(self.cleaned_data["places"])
         if self._has_too_many("places", names):

@@ -223,7 +223,7 @@ class BulkPages:
     def _ask(self, request, kind, form):
         """Show the form that asks what to change, and the newest large changes."""
         number = None
-        if kind == "give" and form.is_about_list:
+        if kind == "give" and form.is_from_list:
             number = len(form.list_organizations())
         return self.render_page(
             request,

@@ -314,7 +314,10 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         )
 
     def _decide(self, request, section):
-        """Save decisions about access without a role, and show the result."""
+        """Save decisions about access without a role, and redirect.
+
+        The reason is optional.
+        """
         form = ReasonForm(request.POST)
         reason = form.cleaned_data["reason"] if form.is_valid() else ""
         try:

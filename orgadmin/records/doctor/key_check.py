@@ -42,8 +42,9 @@ class Trace:
 def examine_keys(*, fix: bool = False) -> Iterator[Issue]:
     """Yield the sequences that would issue a key again, and the keys that were reused.
 
-    With `fix`, raises the sequences. A reused key cannot be repaired, because the logs
-    do not show which of its owners each row is about. Reads the logs completely.
+    With `fix`, sets the sequences to higher values. A reused key cannot be repaired,
+    because the logs do not show which of its owners each row is about. Reads the logs
+    completely.
     """
     sequences = raise_sequences() if fix else find_outdated_sequences()
     for sequence in sequences:

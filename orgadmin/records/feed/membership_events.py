@@ -61,9 +61,11 @@ class EventTexts:
 
 
 def read_events(scope: Scope, before: int, size: int) -> Iterator[Row]:
-    """Yield the newest events with a key below `before`, or of all if `before` is 0.
+    """Yield up to `size` events, newest first.
 
-    Runs a query, and others that check access and hide the names of platform staff.
+    Unless `before` is 0, yields only events with a key below `before`. Runs one query
+    for the events, and further queries to check access and to hide the names of
+    platform staff.
     """
     events = select_events(scope, before, size)
     with_roles = events.with_previous_roles().annotate(why=WHY)

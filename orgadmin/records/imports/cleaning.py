@@ -170,8 +170,8 @@ class RowCleaner(RecordCleaner):
     def clean(self, record: Record) -> ImportRow:
         """Return the row of a record.
 
-        Raises `RowRefused` with the problems of its cells, or with one problem if it
-        does not have a cell for each column.
+        Raises `RowRefused` with all problems of the record, or with a single problem if
+        the record does not have as many cells as the header.
         """
         self.check_number_of_cells(record)
         values: dict[str, Any] = {}

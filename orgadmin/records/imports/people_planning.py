@@ -315,7 +315,7 @@ class PersonPlanner:
     def _warn_about_lost_permissions(
         self, row: PersonRow, role: Role, before: HeldRole
     ) -> list[ImportWarning]:
-        """Return a warning if the new role has fewer permissions than the old one."""
+        """Return a warning if the new role lacks a permission of the current role."""
         kept = role.permissions
         lost = [name for name in before.role.permissions if name not in kept]
         if not lost:

@@ -66,11 +66,11 @@ class RowPreview:
         return str(self.organization)
 
     @property
-    def chosen_effects(self) -> list[str]:
-        """The effects without the names of new groups, which can differ each time.
+    def effects_to_compare(self) -> list[str]:
+        """The effects, in a form that is the same each time the import is planned.
 
-        If a hundred organizations have the same name, the numbers in their group names
-        are random.
+        Leaves out the names of new groups. If a hundred organizations have the same
+        name, the numbers in these names are random.
         """
         return ["created", *self.effects[1:]] if self.is_new else self.effects
 

@@ -74,7 +74,10 @@ def find_lost_roles(
     people: Sequence[PlannedPerson],
     stored: StoredObjects,
 ) -> list[ImportWarning]:
-    """Return a warning for each person whose new role has fewer permissions."""
+    """Return a warning for each role that a person has and that the row downgrades.
+
+    This is the case if the new role lacks a permission of the current role.
+    """
     warnings = []
     for person in people:
         if person.user is None:

@@ -174,7 +174,7 @@ class Recorder:
 
     def add(self, row: RowPreview) -> None:
         self.previews.add([row.line, row.title, row.effects])
-        seen = [row.line, row.title, row.chosen_effects]
+        seen = [row.line, row.title, row.effects_to_compare]
         self.hash.update(repr(seen).encode("utf-8", "replace"))
         self.changes.add(make_change_item(row))
 
