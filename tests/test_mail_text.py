@@ -193,6 +193,15 @@ class WordingTests(TextCase):
             self.assertTrue(message.body.endswith(f"{ACCOUNT}\n"))
             self.assertEqual(message.to, ["anna@example.com"])
 
+    def test_an_actor_whose_account_was_deleted_is_not_taken_for_platform_staff(self):
+        with queues_mail():
+            set_role(self.acme, [self.anna], REVIEWER, actor=self.ada)
+            mail.outbox.clear()
+            User.objects.filter(pk=self.ada.pk).delete()
+            work()
+        [message] = mail.outbox
+        self.assertIn("Someone gave you access to “Acme” as Reviewer.", message.body)
+
     def test_both_parts_say_the_same(self):
         for message in (self.invite(), self.change(REVIEWER)):
             page = read_html(message)

@@ -574,6 +574,17 @@ class StaffPageTests(PagesTestCase):
         response = self.client.get(f"{url}?end={item.pk}", follow=True)
         self.assertContains(response, "This access has already ended")
 
+    def test_a_reason_that_is_too_long_ends_nothing(self):
+        other = create_superuser("other")
+        review = start()
+        item = review.sections.get(organization_key=None).items.get(user_key=other.pk)
+        url = f"{REVIEWS}{review.pk}/other_access/?end={item.pk}"
+        data = {"end": item.pk, f"decisions-{item.pk}": "0", "reason": "x" * 9_999}
+        response = self.client.post(url, data, follow=True)
+        self.assertContains(response, "Ensure this value has at most")
+        self.assertContains(response, "End the access of “other”?")
+        self.assertEqual(answers_of(review), {})
+
     def test_needs_attention_counts_what_is_open(self):
         start()
         page = self.client.get("/admin/")

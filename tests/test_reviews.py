@@ -1113,6 +1113,12 @@ class RequestTests(ReviewTestCase):
         self.assertEqual(self.send(), ["ada@example.com"])
         self.assertEqual(self.read_notices()[-1], ("7 days", "ada", self.beta.pk))
 
+    def test_who_has_no_address_is_not_recorded_as_asked(self):
+        User.objects.filter(pk=self.ben.pk).update(email="")
+        start()
+        self.assertEqual(self.send(), ["ada@example.com"])
+        self.assertEqual({row[1] for row in self.read_notices()}, {"ada"})
+
     def test_the_mail_names_what_waits_and_until_when(self):
         start(ends_access=True)
         self.send()

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django_tasks import TaskContext, task
 
@@ -132,6 +133,14 @@ def name_actor(actor: User | None, source: str = "") -> str | Promise:
     if actor is None or actor.is_staff_or_superuser:
         return _("Platform staff")
     return name_person(actor)
+
+
+def name_actor_by_key(key: int | None, source: str) -> str | Promise:
+    """Return what `name_actor()` returns, or "Someone" if the account was deleted."""
+    actor = User.objects.filter(pk=key).first()
+    if actor is None and key is not None and not source:
+        return capfirst(_("Someone"))
+    return name_actor(actor, source)
 
 
 def name_person(person: User) -> str:
@@ -330,10 +339,9 @@ def tell_member(
     described = describe_changes(changes, names)
     if not described:
         return
-    acting = User.objects.filter(pk=actor).first()
     trusted_values = {
         "descriptions": describe_roles(described),
-        "address": find_address(acting),
+        "address": find_address(User.objects.filter(pk=actor).first()),
         "contact": settings.ACCESS_CONTACT,
     }
     message = write_message(
@@ -342,7 +350,7 @@ def tell_member(
         recipient=member,
         language=settings.LANGUAGE_CODE,
         trusted_values=trusted_values,
-        actor=name_actor(acting, source),
+        actor=name_actor_by_key(actor, source),
         changes=described,
         more=more,
     )
@@ -382,7 +390,7 @@ def tell_admin(
         recipient=admin,
         language=settings.LANGUAGE_CODE,
         trusted_values={"page": find_people_page(names)},
-        actor=name_actor(User.objects.filter(pk=actor).first(), source),
+        actor=name_actor_by_key(actor, source),
         changes=described,
         more=more,
     )

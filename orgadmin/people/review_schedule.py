@@ -189,23 +189,24 @@ def ask_admins(review: AccessReview, keys: Collection[int]) -> None:
     """Ask the admins among these people whose organizations have open items.
 
     `keys` are user IDs. Records who is asked about which organization, and queues one
-    email per person. Admins without an email address are recorded, too, although they
-    get no email.
+    email per person. Leaves out admins without an email address.
     """
-    memberships = Membership.objects.current().filter(
-        user__in=keys, group__administrators_of__isnull=False
+    memberships = (
+        Membership.objects.current()
+        .filter(user__in=keys, group__administrators_of__isnull=False)
+        .exclude(user__email="")
     )
     rows = memberships.order_by("user", "group__administrators_of").values_list(
-        "user", "user__username", "user__email", "group__administrators_of"
+        "user", "user__username", "group__administrators_of"
     )
     unanswered = find_unanswered(review, {row[-1] for row in rows})
     now = read_clock()
     notices = []
-    addresses = {}
-    for user, username, email, organization in rows:
+    users = set()
+    for user, username, organization in rows:
         if organization not in unanswered:
             continue
-        addresses[user] = email
+        users.add(user)
         notices.append(
             ReviewNotice(
                 review=review,
@@ -219,11 +220,7 @@ def ask_admins(review: AccessReview, keys: Collection[int]) -> None:
     ReviewNotice.objects.bulk_create(notices, batch_size=1_000, ignore_conflicts=True)
     outbox.enqueue_all(
         ask_to_review,
-        [
-            {"user": user, "review": review.pk}
-            for user, email in addresses.items()
-            if email
-        ],
+        [{"user": user, "review": review.pk} for user in sorted(users)],
     )
 
 

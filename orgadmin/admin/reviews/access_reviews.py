@@ -319,13 +319,16 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         The reason is optional.
         """
         form = ReasonForm(request.POST)
-        reason = form.cleaned_data["reason"] if form.is_valid() else ""
+        if not form.is_valid():
+            [error] = form.errors["reason"]
+            url = request.get_full_path()
+            return self.redirect_with_message(request, error, messages.ERROR, url)
         try:
             outcome = decide_other_paths(
                 section,
                 read_decisions(request.POST),
                 actor=request.user,
-                reason=reason,
+                reason=form.cleaned_data["reason"],
             )
         except ReviewIsComplete:
             return self.redirect_with_message(request, CLOSED_ALREADY, messages.WARNING)
