@@ -17,7 +17,7 @@ from django.db import transaction
 from django.http import HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
-from django.utils.translation import gettext as _, gettext_lazy, ngettext
+from django.utils.translation import gettext as _, gettext_lazy, ngettext, pgettext
 
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.accounts.sessions.kept_forms import (
@@ -410,7 +410,7 @@ def find_kept_access(users: Collection[User], plan: Plan) -> dict[int, list[str]
     for user in users:
         kinds = []
         if user.is_superuser:
-            kinds.append(_("Platform staff"))
+            kinds.append(pgettext("kind of account", "Platform staff"))
         elif user.is_staff:
             kinds.append(_("Delegated staff"))
         if user.pk in with_permissions:

@@ -6,7 +6,13 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext as _, gettext_lazy, ngettext
+from django.utils.translation import (
+    gettext as _,
+    gettext_lazy,
+    ngettext,
+    pgettext,
+    pgettext_lazy,
+)
 
 from orgadmin.access.ends import not_ended
 from orgadmin.access.roles import ROLES_BY_KEY
@@ -65,7 +71,7 @@ class RoleFilter(ChoiceFilter):
     options = {
         "admin": gettext_lazy("Admin of an organization"),
         "reviewer": gettext_lazy("Reviewer of an organization"),
-        "superuser": gettext_lazy("Platform staff"),
+        "superuser": pgettext_lazy("kind of account", "Platform staff"),
         "staff": gettext_lazy("Delegated staff"),
     }
 
@@ -166,7 +172,7 @@ def render_roles(user, numbers):
     """Return badges that summarize what a person can do on the site."""
     badges = []
     if user.is_superuser:
-        badges.append(_("Platform staff"))
+        badges.append(pgettext("kind of account", "Platform staff"))
     elif user.is_staff:
         badges.append(_("Delegated staff"))
     if numbers.admin:
