@@ -168,9 +168,10 @@ def find_route(request: HttpRequest) -> str:
 
 
 def store_connections() -> None:
-    """Store the numbers of connections and waiting requests of this process's pool.
+    """Store how many connections this process's pool has, and how many are free.
 
-    This is the pool for the primary, not for the replica.
+    Also stores how many requests wait for one. This is the pool for the primary, not
+    for the replica.
     """
     statistics = connection.pool.get_stats()  # type: ignore[attr-defined]
     CONNECTIONS.labels("all").set(statistics["pool_size"])

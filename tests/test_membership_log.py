@@ -9,7 +9,7 @@ from django.db import DatabaseError, NotSupportedError, connection, transaction
 from django.test import Client, TestCase, override_settings, tag
 from django.utils import timezone, translation
 
-from orgadmin.access.authors import describe_author
+from orgadmin.access.authors import describe_means
 from orgadmin.access.membership_log import Event
 from orgadmin.access.origin import IMPORT
 from orgadmin.gate.explain import explain
@@ -402,7 +402,7 @@ class LineTests(TestCase):
     def test_imports_by_nobody_are_named_with_a_noun(self):
         """Buttons have the same word in English, and a verb in German."""
         with translation.override("de"):
-            self.assertEqual(describe_author(IMPORT, ""), "Import")
+            self.assertEqual(describe_means(IMPORT, ""), "Import")
 
     def test_an_import_is_no_provider_whose_groups_decide(self):
         self.anna.verify_email()

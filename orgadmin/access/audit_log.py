@@ -360,6 +360,7 @@ def verify() -> Iterator[ChainProblem]:
             text = f"events {expected_position} to {position - 1} are missing"
             yield ChainProblem(expected_position, text)
         elif position < expected_position:
+            # Positions are unique, so only an event before the first one gets here.
             yield ChainProblem(position, "the event was inserted")
         elif event.hash != compute_hash(event, previous_hash):
             yield ChainProblem(position, "the event was changed")
@@ -370,8 +371,8 @@ def verify() -> Iterator[ChainProblem]:
 def read_chain(events: models.QuerySet | None = None) -> Iterator[AuditEvent]:
     """Yield sealed events in the order of the chain, with up to BATCH in memory.
 
-    `events` is a queryset to choose from; the default is all events. Runs one query per
-    batch, because PostgreSQL would first copy the whole result of a single query.
+    `events` limits which events are read. By default, all are. Runs one query per
+    batch, because a single query would first store its whole result.
     """
     if events is None:
         events = apps.get_model("orgadmin", "AuditEvent").objects.all()

@@ -5,7 +5,7 @@ from django.utils.translation import gettext as _, pgettext
 from orgadmin.access.origin import COMMAND, IMPORT
 
 
-def describe_author(means: str, name: str) -> str:
+def describe_means(means: str, name: str) -> str:
     """Return the author of a change, such as "Import by Mary" or "Command assign".
 
     `means` is a value of `current_means`. `name` is the name of the person who ran the

@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.append_only import AppendOnlyQuerySet
-from orgadmin.access.authors import describe_author
+from orgadmin.access.authors import describe_means
 from orgadmin.access.groups import get_owner_relation
 from orgadmin.access.origin import current_means
 from orgadmin.access.providers import name_provider
@@ -129,7 +129,7 @@ class MembershipEventQuerySet(AppendOnlyQuerySet):
     def find_joining_events_of_members(
         self, moment: datetime.datetime | None = None
     ) -> MembershipEventQuerySet:
-        """Return the members before `moment`: for each, the event that made them one.
+        """Return the event by which each member before `moment` got their role.
 
         Leaves out people who had left by then, roles that had been replaced, and
         memberships whose end had passed, even if the worker had not deleted their rows
@@ -235,7 +235,7 @@ def name_author(source: str, name: str) -> str:
     """
     means = read_means(source)
     if means:
-        return describe_author(means, name)
+        return describe_means(means, name)
     return name_provider(source) if source else name
 
 

@@ -100,8 +100,7 @@ def may_read_replica(request: HttpRequest) -> bool:
     if request.method not in METHODS or request.resolver_match is None:
         return False
     if getattr(request, "viewing", None) is not None:
-        # A superuser views the site as someone else. The page is rendered in a
-        # read-only transaction on the primary.
+        # The page is rendered in a read-only transaction on the primary.
         return False
     return request.resolver_match.view_name in PAGES
 

@@ -209,10 +209,10 @@ class SignInAttemptCount:
     def is_refused_at_once(self) -> bool:
         """Whether to refuse the attempt without hashing a password.
 
-        The response is then faster, which reveals that a limit is exceeded. This must
-        not happen for the limits of an account. Otherwise, someone could exceed the
-        limit with a username, and then find out which email address belongs to the same
-        account.
+        A fast response reveals that a limit is exceeded. An account's username and
+        email address share the limits of the account, so these limits must not be
+        revealed. Otherwise, someone could exceed them with a username, and then try
+        email addresses until one is also refused fast.
         """
         if self.exceeded is None:
             return False

@@ -1,6 +1,7 @@
-"""System checks that refuse admin classes that do not ask the access rule.
+"""System checks for admin classes.
 
-They also refuse some related mistakes, such as filters that reveal hidden values.
+They refuse an admin class unless it asks the access rule or is for superusers only, and
+some related mistakes, such as filters that reveal hidden values.
 
 The checks cannot examine generic relations, what custom views and filters show, the
 output of methods in lists, or a second foreign key to an organization. Tests must cover

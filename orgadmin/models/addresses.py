@@ -100,7 +100,7 @@ def lower_exactly(text: str) -> str:
 
 
 def replace_widths(text: str) -> str:
-    """Replace full-width and half-width characters by ordinary ones."""
+    """Replace full-width and half-width characters with ordinary ones."""
     if text.isascii():
         return text
     characters = []

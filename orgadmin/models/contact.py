@@ -18,10 +18,10 @@ from orgadmin.models.organization import Organization
 
 class ContactQuerySet(models.QuerySet["Contact"]):
     def lock_organizations(self, *, others: Collection[int] = ()) -> None:
-        """Lock the organizations of these contacts until the commit.
+        """Lock the organizations of these contacts until the transaction ends.
 
-        `others` are IDs of more organizations to lock. A change of a contact also
-        updates the row of its organization, by a database trigger. All code locks an
+        `others` are IDs of more organizations to lock. When a contact changes, a
+        database trigger also updates the row of its organization. All code locks an
         organization before its contacts, to prevent deadlocks.
         """
         rows = Organization._base_manager.using(self.db)

@@ -35,7 +35,7 @@ BATCH = 1_000  # changes for which one query looks up invitations
 
 
 def find_oldest_pending(now: datetime) -> datetime:
-    """Return when an invitation was sent that expires now, because it is too old."""
+    """Return the `sent_at` of an invitation that expires at `now`."""
     return now - timedelta(days=settings.INVITATION_DAYS)
 
 

@@ -104,8 +104,7 @@ class User(RemembersStored, DeletedThroughQuerySet, AbstractUser):
     `save()` does the following:
 
     - It writes only the fields that have changed since the instance was loaded, so that
-      it cannot undo other people's changes. It never inserts a row again after it was
-      deleted.
+      it cannot undo other people's changes. It never inserts a deleted row again.
     - If the email address changes, it updates a username that was made from the
       address.
     - It records changes of credentials and permissions in the audit log, with

@@ -47,7 +47,8 @@ def archive(pks: Collection[int], *, actor: User | None) -> list[Organization]:
 
     Until they are restored, nobody has a permission on them, and only superusers can
     see them, on the pages of archived organizations. Raises `PermissionDenied` if the
-    actor lacks the permission to delete one of them. `actor` is None for a command.
+    actor lacks the permission to delete one of them. `actor` is None for a command. The
+    audit log gets one event for all of them.
     """
     organizations = _lock(Organization.objects.unarchived().filter(pk__in=pks))
     _check_may_archive(actor, organizations)

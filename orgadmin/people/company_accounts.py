@@ -151,10 +151,10 @@ def remove_links(
 def move_link(user: User, pk: int, subject: str, *, actor: User) -> bool:
     """Link a user to a company account that was refused before.
 
-    The company account replaces the one of the link `pk`. Returns whether the link was
-    moved. It is not moved if it no longer exists, if the company account was not
-    refused, or if it is now linked to another user. Does not end sessions; the caller
-    must do that.
+    The company account replaces the one of the link `pk`. Returns False, without
+    changes, if `list_refused_accounts()` does not contain the company account with this
+    link, for example because the company account was linked in the meantime. Does not
+    end sessions; the caller must do that.
     """
     lock_account(user)
     refused = [

@@ -21,11 +21,11 @@ class Link:
 
 
 def make_link_token(user: User, purpose: str, nonce: str = "") -> str:
-    """Return a token for a link with which a user can do something.
+    """Return a token for a link that lets a user do one thing, named by `purpose`.
 
     The token becomes invalid when the user's address changes, when all their sessions
-    are ended, and when they are deactivated. With `nonce`, it is only valid together
-    with the same nonce. A token only works for the same `purpose`.
+    are ended, and when they are deactivated. If the token was made with a `nonce`, it
+    is only valid with this nonce.
     """
     content = [user.pk, user.email, user.session_epoch, nonce]
     return signing.dumps(content, salt=_make_salt(purpose))

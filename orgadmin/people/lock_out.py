@@ -47,7 +47,7 @@ def has_link(event: AuditEvent, user: User) -> bool:
     kind = event.details.get("kind")
     if event.event != SecurityEvent.LOCKED_OUT or kind not in KINDS_WITH_LINK:
         return False
-    # People without a password also enter codes, after signing in with a company
+    # Even people without a password enter codes: after they signed in with a company
     # account.
     return user.is_active and (kind == "code" or user.has_usable_password())
 

@@ -119,13 +119,14 @@ def change_roles(
     """Give each user the wanted role, which replaces any other in the organization.
 
     If the wanted role is None, removes the user from the organization. Also sets the
-    end of the membership, if the change has one. A change of only the end requires the
+    end of the membership, if the change has one. Changing only the end requires the
     same permissions as giving the role. With `notify`, queues emails about the changes.
 
-    `actor` is None for a command, or if the groups of an OpenID provider cause the
-    changes; in the latter case, `source` is the provider's ID. `actor`, `source` and
-    `reason` are stored in the membership log. `confirmed` are the IDs of organizations
-    for which the actor, a superuser, has confirmed that no active admin remains.
+    `actor` is None for a command, for the worker, and if the groups of an OpenID
+    provider cause the changes; in the latter case, `source` is the provider's ID.
+    `actor`, `source` and `reason` are stored in the membership log. `confirmed` are the
+    IDs of organizations for which the actor, a superuser, has confirmed that no active
+    admin remains.
 
     Returns the completed changes, with freshly loaded users and organizations. Skips
     users who were deleted, and changes that are not needed. Runs about 12 queries per
@@ -137,8 +138,9 @@ def change_roles(
       get a role in an archived one;
     - `PermissionDenied` if the actor may not manage the organization's members, or has
       fewer permissions than the role;
-    - `LastAdminError` if an organization would be left without an active admin;
-    - `EndInThePast`.
+    - `LastAdminError` if a person would leave an organization without an active admin
+      that is not in `confirmed`;
+    - `EndInThePast` if an end is not in the future.
     """
     require_future(change.ends_at for change in wanted)
     changes = []
@@ -332,9 +334,10 @@ def _plan_kept_role(
 
 
 def _with_actual_end(change: RoleChange, ends_at: datetime | None) -> RoleChange:
-    """Return the change with the actual end of the membership.
+    """Return the change with the end that the membership will have.
 
-    `ends_at` is the current end, which remains if the change does not have an end.
+    If the change does not set an end (`end` is None), this is its current end,
+    `ends_at`.
     """
     if change.end is None and ends_at is not None:
         return replace(change, end=MembershipEnd(ends_at))

@@ -101,7 +101,7 @@ def deliver(message: EmailMessage, context: TaskContext) -> None:
 
 @contextmanager
 def replace_task(context: TaskContext) -> Iterator[None]:
-    """Replace a task by the tasks that are added in the block, in one transaction.
+    """Replace a task with the tasks that are added in the block, in one transaction.
 
     If the worker is killed before the commit, none of the new tasks exist, and the
     original task runs again.

@@ -40,10 +40,11 @@ def tell_admins_of_request(
 def tell_admin_of_request(
     context: TaskContext, *, request: int, user: int, language: str
 ) -> None:
-    """Notify an admin that someone asks for a role.
+    """Notify an admin that someone has asked for a role.
 
     Sends nothing if the request is no longer open, or if the recipient can no longer
-    manage the people of the organization. `language` is not used.
+    manage the people of the organization. `language` is not used, because it is the
+    language of the person who asked.
     """
     admin = find_recipients("mail_people").filter(pk=user).first()
     requests = AccessRequest.objects.open().select_related("organization", "user")

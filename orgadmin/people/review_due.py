@@ -104,7 +104,11 @@ def close_sections(review: AccessReview, pks: Sequence[int]) -> None:
 
 
 def store_open_counts(pks: Collection[int]) -> None:
-    """Store how many items of locked sections are still open."""
+    """Store how many items of these sections are still open.
+
+    Sections without open items are stored as answered. The caller must have locked the
+    rows of the sections.
+    """
     items = ReviewItem.objects.filter(section=OuterRef("pk"), decision=None).order_by()
     counts = items.values("section").annotate(number=Count("pk")).values("number")
     sections = ReviewSection.objects.filter(pk__in=pks)
@@ -122,7 +126,7 @@ class State:
     active_admins: Mapping[int, Set[int]]
     unconfirmed_admins: Mapping[int, Set[int | None]]
     # {(section ID, user ID)} of people with another item that was confirmed
-    confirmed: Collection[tuple[int, int | None]]
+    people_with_confirmed_item: Collection[tuple[int, int | None]]
 
     def find_access(self, item: ReviewItem) -> Access | None:
         key = (item.section.organization_key or 0, item.user_key or 0)
@@ -132,7 +136,7 @@ class State:
 def read_state(
     organizations: Sequence[Organization], items: Sequence[ReviewItem]
 ) -> State:
-    """Load the state for `decide_unconfirmed()`. Runs four queries."""
+    """Load what `decide_unconfirmed()` needs. Runs four queries."""
     groups = {organization.pk: organization.admin_id for organization in organizations}
     members = find_active_members(list(groups.values()))
     return State(
@@ -141,7 +145,7 @@ def read_state(
         unconfirmed_admins=find_unconfirmed_admins(
             {item.section_id for item in items}, groups.values()
         ),
-        confirmed=find_confirmed(items),
+        people_with_confirmed_item=find_people_with_confirmed_item(items),
     )
 
 
@@ -159,7 +163,8 @@ def decide_unconfirmed(
         pk = item.section.organization_key or 0
         admins = state.active_admins.get(pk, set())
         unconfirmed = state.unconfirmed_admins.get(pk, set())
-        is_confirmed = (item.section_id, item.user_key) in state.confirmed
+        person = (item.section_id, item.user_key)
+        is_confirmed = person in state.people_with_confirmed_item
         answer = ReviewAnswer.UNCONFIRMED
         if review.ends_access and not is_confirmed:
             is_kept = item.user_key in admins and admins <= unconfirmed
@@ -210,7 +215,9 @@ def find_unconfirmed_admins(
     return found
 
 
-def find_confirmed(items: Collection[ReviewItem]) -> set[tuple[int, int | None]]:
+def find_people_with_confirmed_item(
+    items: Collection[ReviewItem],
+) -> set[tuple[int, int | None]]:
     """Return {(section ID, user ID)} of the items' people who have a confirmed item.
 
     Someone who has both roles in an organization has two items.

@@ -135,7 +135,7 @@ def make_provider_key(provider: OpenIDProvider, mapped: GroupRole) -> str:
 def find_ended_paths(items: Iterable[ReviewItem]) -> set[int]:
     """Return the IDs of the items whose access has ended.
 
-    Runs about a dozen queries per BATCH items.
+    The number of queries per BATCH items is constant.
     """
     ended = set()
     for batch in split_into_batches(items, BATCH):

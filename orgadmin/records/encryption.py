@@ -1,4 +1,7 @@
-"""Encrypts the secrets of second factors, and other text, in the database.
+"""Encrypts texts in the database, such as the secrets of second factors.
+
+These texts also include forms that are kept for people whose session has ended, the ID
+tokens of company sign-ins, and the URLs of round trips to the company's server.
 
 The keys are derived from the settings SECRET_KEY and SECRET_KEY_FALLBACKS. Texts are
 encrypted with the first key, and can be decrypted with any of them. To replace the

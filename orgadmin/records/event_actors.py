@@ -34,7 +34,7 @@ def hide_platform_staff(
     user: User,
     known_keys: Collection[int | None] | None = None,
 ) -> None:
-    """Replace the names of actors who were never members by "Platform staff".
+    """Replace the names of actors who were never members with "Platform staff".
 
     Also removes their keys. Does nothing for superusers, who see all names.
     `known_keys` are the keys of current and former members, as `find_known_actors()`

@@ -342,7 +342,7 @@ def _is_about_related_object(part: dict[str, dict[str, Any]]) -> bool:
 
 
 def remove_details(entries: Iterable[LogEntry]) -> None:
-    """Replace the messages of log entries by the kind of change, such as "Change".
+    """Replace the messages of log entries with the kind of change, such as "Change".
 
     The messages may quote any field.
     """

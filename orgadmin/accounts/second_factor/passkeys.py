@@ -249,9 +249,9 @@ def parse_answer(text: str) -> AuthenticationResponse:
 
 
 def find_owner(answer: AuthenticationResponse, user: User | None) -> User:
-    """Return the owner of the passkey according to the response.
+    """Return the owner of the passkey that the response names.
 
-    If the response does not name an owner, this is `user`. Raises `PasskeyRefused` if
+    If the response does not name anyone, returns `user`. Raises `PasskeyRefused` if
     there is no such user, or if `user` is given and is not the owner.
     """
     handle = answer.response.user_handle

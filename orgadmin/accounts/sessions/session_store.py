@@ -1,4 +1,4 @@
-"""The session store: Django's, which also records the user of each session.
+"""A session store that extends Django's: it also records whose session each one is.
 
 `UserSession` lists the sessions of people who are signed in, by session key. Each
 listed session has a value "listed": the key with which it was last listed. Django

@@ -436,9 +436,9 @@ class LongChangeList(ChangeList):
     def _is_continuable(self, queryset):
         """Return whether one condition can select the rows after a given row.
 
-        For this, the list must be sorted by one column and the primary key. The column
-        must not contain NULL, because databases disagree on whether NULL comes first or
-        last.
+        This requires a list that is sorted by its primary key, or by one column and
+        then the primary key. The column must not be a foreign key. It must not contain
+        NULL either, because databases disagree on whether NULL comes first or last.
         """
         first, *others = [name.removeprefix("-") for name in queryset.query.order_by]
         if others not in ([], ["pk"]):

@@ -457,6 +457,7 @@ class PeoplePage(MemberEnds):
         mark_namesakes_among_members(affected.users, [affected.organization])
         posted = list_fields(request.POST, without=["reason", CONFIRMATION_FIELD])
         if request.method == "GET":
+            # A link led here. Send what the button that removes a member would send.
             posted = [("user", [affected.users[0].pk]), ("remove", [""])]
         return self.render_page(
             request,

@@ -242,12 +242,15 @@ class BulkPages:
 
     def _show_preview(self, request, kind, form, plan):
         """Show what would change, and ask for confirmation."""
+        # If a confirmation was refused, the preview is shown again, with errors next to
+        # the fields.
         successor_form = read_successor_form(
             request.POST,
             form.change.list_people(),
             plan.orphaned,
             is_sent="confirmed" in request.POST,
         )
+        # The page has fields of its own for these, so they are not copied.
         own = [*OWN_FIELDS, CONFIRMATION_FIELD, FIELD_OF_SHOWN_IDS]
         posted = [
             (name, values)

@@ -71,8 +71,9 @@ class Command(createsuperuser.Command):
     ) -> str | None:
         """Return an error if the username cannot be used, or None.
 
-        Django checks with `PeopleManager.get_by_natural_key()`, which ignores case,
-        whether the username is taken. This also checks email addresses.
+        Django finds out with `PeopleManager.get_by_natural_key()`, which ignores case,
+        whether someone has the username. This method also refuses a username that is
+        someone's email address.
         """
         error = super()._validate_username(username, verbose_field_name, database)
         if error is None and "@" in username and is_taken(username):

@@ -190,7 +190,7 @@ def read_rows(read: ReadLog, before: int) -> Rows:
 
 
 def postpone_reading(newest: datetime.datetime | None, rows: Rows) -> Rows:
-    """Yield a mark with the time of the newest row of a log, and then its rows.
+    """Yield a mark with the time of a log's newest row, and then the rows of this log.
 
     When several logs are merged, this log is not read before the merge has reached the
     time of the mark. If `newest` is None, the log has no rows, and is never read.

@@ -20,7 +20,7 @@ from django.utils.translation import (
 )
 
 from orgadmin.access.audit_log import SecurityEvent
-from orgadmin.access.authors import describe_author
+from orgadmin.access.authors import describe_means
 from orgadmin.access.origin import UNDO
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.gate.answers import Gate
@@ -244,7 +244,7 @@ def make_entry_of_organizations(
         return None
     author_name = event.actor_name
     if gone is not None and kind is SecurityEvent.ORGANIZATIONS_DELETED:
-        author_name = describe_author(gone.means, author_name) or _("unknown")
+        author_name = describe_means(gone.means, author_name) or _("unknown")
     return Entry(
         at=event.at,
         text=_(EVENTS_ABOUT_ORGANIZATIONS[kind]),

@@ -73,7 +73,7 @@ def name_author(row: dict[str, Any]) -> MembershipEvent:
 
 
 def name_asker(row: dict[str, Any]) -> str:
-    """Return the name of the person who asked, as on the page of requests."""
+    """Return the name of the person who asked, without their email address."""
     user = User(
         username=row["user__username"],
         first_name=row["user__first_name"],

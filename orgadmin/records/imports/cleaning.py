@@ -135,7 +135,7 @@ class RecordCleaner:
     def find_warnings(
         self, record: Record, name: str, cell: str
     ) -> list[ImportWarning]:
-        """Return the warnings about a cell, which contains the field `name`."""
+        """Return the warnings about a cell in the column of the field `name`."""
         warnings = []
         for suspicion in find_suspicions(name, cell):
             warning = ImportWarning(
@@ -351,8 +351,8 @@ def complete_url(cell: str) -> str:
 def clean_field(field: models.Field, text: str, cell: str) -> Any:
     """Return the text as cleaned by a model field.
 
-    Raises `InvalidCell`, which quotes `cell`. The text of the cell can differ from
-    `text`, such as a URL without a scheme.
+    Raises `InvalidCell`, which quotes `cell`. This is what the file contains, which can
+    differ from `text`: for a URL without a scheme, `text` has a scheme.
     """
     try:
         return field.clean(text, None)

@@ -225,10 +225,10 @@ def count_filled(record: Record) -> int:
 
 
 def make_header(record: Record, found: Mapping[str, int]) -> Header:
-    """Return the header for the columns that were found, as {field: index}.
+    """Return the header. `found` is {field: index of its column}.
 
-    IDs without their keys are not used, and neither are parts of an address if another
-    column contains the whole address.
+    A column of IDs is ignored if there is no column "id_key". Columns with parts of an
+    address are ignored if another column contains the whole address.
     """
     positions = dict(found)
     has_foreign_ids = "id" in positions and "id_key" not in positions

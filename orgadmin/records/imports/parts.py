@@ -40,7 +40,7 @@ class PartWriter:
         self.items = []
 
     def save(self, stored: Import) -> None:
-        """Replace the import's parts of this kind by the collected items."""
+        """Replace the import's parts of this kind with the collected items."""
         if self.items:
             self._pack()
         stored.parts.filter(kind=self.kind).delete()
