@@ -137,6 +137,8 @@ class RequestLogTests(LogCase):
         self.client.get("/admin/", headers={"host": "zoe@quist.example"})
         self.client.force_login(create_user("ada", admin_of=[create_organization()]))
         self.client.get("/admin/orgadmin/organization/?Zoe+Quist=1")
+        # The error about this parameter quotes it.
+        self.client.get("/admin/orgadmin/organization/export/?Zoe+Quist=1")
         for odd in ("Zo%C3%AB%20Quist/", "%0AQuist/", "%5CQuist/"):
             self.client.get(f"/admin/fail/{odd}")
         # Is refused because of the Referer, which the log message then quotes.
