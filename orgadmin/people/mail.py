@@ -121,26 +121,23 @@ def write_link(
     )
 
 
-def name_actor(actor: User | None, source: str = "") -> str | Promise:
+def name_actor(
+    actor: User | None, source: str = "", *, key: int | None = None
+) -> str | Promise:
     """Return the name of the author of a change, for members of an organization.
 
     As on the pages of an organization, staff and superusers are not named. Without an
     actor, for example for a command, returns "Platform staff". If the groups of an
-    OpenID provider caused the change, `source` is its ID.
+    OpenID provider caused the change, `source` is its ID. `key` is the ID of the
+    author, which is still known if their account was deleted.
     """
     if source:
         return name_provider(source)
+    if actor is None and key is not None:
+        return capfirst(_("Someone"))
     if actor is None or actor.is_staff_or_superuser:
         return _("Platform staff")
     return name_person(actor)
-
-
-def name_actor_by_key(key: int | None, source: str) -> str | Promise:
-    """Return what `name_actor()` returns, or "Someone" if the account was deleted."""
-    actor = User.objects.filter(pk=key).first()
-    if actor is None and key is not None and not source:
-        return capfirst(_("Someone"))
-    return name_actor(actor, source)
 
 
 def name_person(person: User) -> str:
@@ -339,9 +336,10 @@ def tell_member(
     described = describe_changes(changes, names)
     if not described:
         return
+    acting = User.objects.filter(pk=actor).first()
     trusted_values = {
         "descriptions": describe_roles(described),
-        "address": find_address(User.objects.filter(pk=actor).first()),
+        "address": find_address(acting),
         "contact": settings.ACCESS_CONTACT,
     }
     message = write_message(
@@ -350,7 +348,7 @@ def tell_member(
         recipient=member,
         language=settings.LANGUAGE_CODE,
         trusted_values=trusted_values,
-        actor=name_actor_by_key(actor, source),
+        actor=name_actor(acting, source, key=actor),
         changes=described,
         more=more,
     )
@@ -390,7 +388,7 @@ def tell_admin(
         recipient=admin,
         language=settings.LANGUAGE_CODE,
         trusted_values={"page": find_people_page(names)},
-        actor=name_actor_by_key(actor, source),
+        actor=name_actor(User.objects.filter(pk=actor).first(), source, key=actor),
         changes=described,
         more=more,
     )

@@ -320,9 +320,9 @@ class AccessReviewAdmin(ReviewClosingPages, SuperuserOnlyAdmin):
         """
         form = ReasonForm(request.POST)
         if not form.is_valid():
-            [error] = form.errors["reason"]
+            text = " ".join(form.errors["reason"])
             url = request.get_full_path()
-            return self.redirect_with_message(request, error, messages.ERROR, url)
+            return self.redirect_with_message(request, text, messages.ERROR, url)
         try:
             outcome = decide_other_paths(
                 section,
