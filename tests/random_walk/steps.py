@@ -470,8 +470,12 @@ def set_role(
     if role is None:
         walk.world.end_role(organization, person, actor, reason)
         return
+    replaced = organization.roles.get(person.pk)
     organization.roles[person.pk] = role
     walk.world.log(organization, person, actor, reason=reason)
+    walk.world.revoke_outdated(
+        organization, person, actor, role=role, replaced=replaced
+    )
 
 
 # People

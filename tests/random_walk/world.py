@@ -187,6 +187,30 @@ class World:
     ) -> None:
         if organization.roles.pop(person.pk, None):
             self.log(organization, person, actor, reason=reason)
+            self.revoke_outdated(organization, person, actor)
+
+    def revoke_outdated(
+        self,
+        organization: Organization,
+        person: Person,
+        actor: Person,
+        *,
+        role: str | None = None,
+        replaced: str | None = None,
+    ) -> None:
+        """Revoke the person's invitations that a change of their role outdates.
+
+        `role` is the new role, and `replaced` the earlier one. Without a role, or with
+        fewer permissions than before, no invitation may give something back. Otherwise,
+        invitations that offer no more than the new role are useless.
+        """
+        has_lost = role is None or (replaced == "admin" and role != "admin")
+        for invitation in list(organization.invitations):
+            if invitation.email != person.email:
+                continue
+            if has_lost or role in ("admin", invitation.role):
+                reason = "The role of the person has changed."
+                self.revoke(organization, invitation, actor, reason=reason)
 
     def revoke_sent(self, person: Person, actor: Person) -> None:
         """Revoke the invitations that a person sent."""
@@ -196,10 +220,15 @@ class World:
                     self.revoke(organization, invitation, actor)
 
     def revoke(
-        self, organization: Organization, invitation: Invitation, actor: Person
+        self,
+        organization: Organization,
+        invitation: Invitation,
+        actor: Person,
+        *,
+        reason: str = "",
     ) -> None:
         organization.invitations.remove(invitation)
-        self.log(organization, None, actor, name=invitation.email)
+        self.log(organization, None, actor, name=invitation.email, reason=reason)
 
     def forget_links(self, *, person: int = 0, organization: int = 0) -> None:
         """Record that the used links of deleted objects no longer work."""
