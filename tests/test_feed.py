@@ -111,7 +111,7 @@ class EndTests(FeedCase):
                 ],
             )
         for user in (self.rev, self.viewer, self.other):
-            self.assertNotIn("2990", str(self.read(user)))
+            self.assertNotIn(", 2990", str(self.read(user)))
 
     def test_says_that_access_has_ended_as_planned(self):
         before = self.read(self.ada)

@@ -35,7 +35,9 @@ class OverviewMixin:
             phone="+4930998877",
             tax_id="Secret tax",
         )
-        cls.admin = create_user("ada", first_name="Ada", admin_of=[cls.acme])
+        cls.admin = create_user(
+            "ada", first_name="Ada", last_name="Stone", admin_of=[cls.acme]
+        )
         cls.reviewer = create_user("remi", reviewer_of=[cls.acme])
         cls.contact = cls.acme.contacts.create(
             name="Charlie", email="charlie@acme.example", phone="+4930998878"
@@ -144,18 +146,18 @@ class OverviewTests(OverviewMixin, TestCase):
     def test_admins_are_named_to_those_who_manage_people(self):
         response = self.open(self.admin)
         self.assertContains(response, "Who looks after it")
-        self.assertContains(response, "Ada")
+        self.assertContains(response, "Ada Stone")
         self.assertContains(response, "Admin since")
         response = self.open(self.reviewer)
         self.assertNotContains(response, "Who looks after it")
-        self.assertNotContains(response, "Ada")
+        self.assertNotContains(response, "Ada Stone")
 
     @tag("A44")
     @override_settings(REVIEWERS_SEE_ADMINS=True)
     def test_admins_are_named_to_reviewers_if_a_setting_allows_it(self):
         create_user("gone", first_name="Gone", admin_of=[self.acme], is_active=False)
         response = self.open(self.reviewer)
-        self.assertContains(response, "Ada")
+        self.assertContains(response, "Ada Stone")
         self.assertNotContains(response, "Gone")
         self.assertNotContains(response, get_url(self.acme, "people"))
 
@@ -278,7 +280,7 @@ class RefusalTests(OverviewMixin, TestCase):
                         f" “{label}”.",
                         status_code=403,
                     )
-                    self.assertNotContains(response, "Ada", status_code=403)
+                    self.assertNotContains(response, "Ada Stone", status_code=403)
         response = self.client.post(get_url(self.acme, "change"), {"name": "New"})
         self.assertContains(response, "It does not include “Edit”.", status_code=403)
         self.assertContains(
@@ -289,7 +291,7 @@ class RefusalTests(OverviewMixin, TestCase):
     @override_settings(REVIEWERS_SEE_ADMINS=True)
     def test_name_admins_only_if_the_person_may_know_them(self):
         response = self.open(self.reviewer, "people")
-        self.assertContains(response, "<bdi>Ada</bdi>", status_code=403)
+        self.assertContains(response, "<bdi>Ada Stone</bdi>", status_code=403)
 
     @tag("A45")
     def test_name_platform_staff_for_what_no_role_includes(self):

@@ -188,7 +188,7 @@ class ReaderTests(TestCase):
             self.assertContains(response, f'href="{link}"')
         self.assertContains(response, "Not provided")
         self.assertNotContains(response, '<input type="text"')
-        self.assertNotContains(response, "Tax")
+        self.assertNotContains(response, "Tax ID")
 
 
 class LinkTests(TestCase):
