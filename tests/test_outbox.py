@@ -255,7 +255,7 @@ class TaskTests(OutboxMixin, TestCase):
         self.assertEqual(len(bodies), 2)
         for body in bodies:
             self.assertIn("Platform staff gave", body)
-            self.assertNotIn("sue", body)
+            self.assertNotRegex(body, r"\bsue\b")
 
     @override_settings(NOTIFY_PEOPLE=True)
     def test_who_left_does_not_learn_what_the_organization_is_called_now(self):
