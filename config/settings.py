@@ -179,7 +179,7 @@ ZERO_DOWNTIME_MIGRATIONS_FLEXIBLE_STATEMENT_TIMEOUT = True
 ZERO_DOWNTIME_MIGRATIONS_IDEMPOTENT_SQL = True
 
 # Run each statement immediately instead of at the end of the migration, so that
-# `RequireRelation` in orgadmin/operations.py can handle its errors.
+# `RequireRelation` in orgadmin/operations/required_relation.py can handle its errors.
 ZERO_DOWNTIME_MIGRATIONS_DEFERRED_SQL = False
 
 

@@ -111,7 +111,7 @@ class LayerTests(SimpleTestCase):
                     "Give the new module a place in LAYERS or BESIDE.",
                 )
                 if room in BESIDE:
-                    allowed = BESIDE[room]
+                    allowed = {room, *BESIDE[room]}
                 else:
                     allowed = set(LAYERS[: LAYERS.index(room) + 1])
                 self.assertLessEqual(find_rooms(path), allowed)

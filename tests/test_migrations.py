@@ -9,7 +9,6 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.test import TransactionTestCase
 
-from orgadmin import operations
 from orgadmin.access.roles import ROLES, codename
 from orgadmin.models import (
     MembershipEvent,
@@ -17,6 +16,7 @@ from orgadmin.models import (
     OrganizationGroupObjectPermission,
     User,
 )
+from orgadmin.operations import required_relation
 from orgadmin.records.doctor.doctor import examine_organizations
 from tests.factories import create_organization, create_user
 from tests.migrating import DATA_STEPS, migrate, models_at
@@ -222,16 +222,18 @@ class SeedPathTests(MigrationCase):
         self.assert_complete()
 
     def test_a_data_step_that_is_interrupted_is_run_again(self):
-        write = operations.PopulateGroups._save_group_ids
+        write = required_relation.PopulateGroups._save_group_ids
         for committed in range(4):
             interrupted = partialmethod(write_or_stop, write, iter(range(committed)))
             with (
                 self.subTest(committed=committed),
-                mock.patch.object(operations, "BATCH", 2),
+                mock.patch.object(required_relation, "BATCH", 2),
             ):
                 with (
                     mock.patch.object(
-                        operations.PopulateGroups, "_save_group_ids", interrupted
+                        required_relation.PopulateGroups,
+                        "_save_group_ids",
+                        interrupted,
                     ),
                     self.assertRaises(KeyboardInterrupt),
                 ):

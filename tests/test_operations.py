@@ -12,8 +12,8 @@ from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import DataError, connection, transaction
 
-from orgadmin import operations
 from orgadmin.models import Organization
+from orgadmin.operations import transactions
 from tests.migrating import migrate
 from tests.migration_case import MigrationCase
 from tests.releases import EMPTY, FILLED, FILLING, WITHOUT, Release
@@ -126,9 +126,9 @@ class LongTransactionTests(MigrationCase):
 
     def test_any_other_error_is_raised_at_once(self):
         with (
-            mock.patch.object(operations.time, "sleep") as sleep,
+            mock.patch.object(transactions.time, "sleep") as sleep,
             connection.schema_editor(atomic=False) as schema_editor,
             self.assertRaises(DataError),
         ):
-            operations.commit(schema_editor, schema_editor.execute, "SELECT 1 / 0")
+            transactions.commit(schema_editor, schema_editor.execute, "SELECT 1 / 0")
         self.assertFalse(sleep.called)

@@ -7,13 +7,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import skipUnless
 
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
 from django.db.models import F
-from django.test import TestCase, TransactionTestCase
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django.utils import timezone
 
+from orgadmin.access.roles import ROLES
 from orgadmin.models import Membership, Organization, RoleHolder, User
+from orgadmin.operations import UpdateRoleHolders
 from orgadmin.people.archive import archive, restore
 from orgadmin.people.ends import loses_last_admin
 from orgadmin.people.expiry import remove_ended_memberships
@@ -271,6 +275,107 @@ ROWS_READ = """
     FROM pg_stat_xact_user_tables
     WHERE relname = %s
 """
+
+
+class UpdateRoleHoldersTests(TransactionTestCase):
+    """Triggers record other roles after a migration with `UpdateRoleHolders`."""
+
+    BEFORE = [role.key for role in ROLES]
+    AFTER = [*BEFORE, "owner"]
+
+    def setUp(self):
+        self.acme = create_organization("Acme")
+        self.mary = create_user("mary")
+        self.john = create_user("john", reviewer_of=[self.acme])
+        self.owners = Group.objects.create(name="Acme Owner")
+        time = "timestamptz" if connection.vendor == "postgresql" else "datetime"
+        self.execute(f"ALTER TABLE orgadmin_roleholder ADD COLUMN owner_until {time}")
+        self.execute("ALTER TABLE orgadmin_organization ADD COLUMN owner_id integer")
+        self.addCleanup(self.drop_columns)
+        self.apply()
+
+    def drop_columns(self):
+        self.apply(is_undone=True)
+        self.execute("ALTER TABLE orgadmin_roleholder DROP COLUMN owner_until")
+        self.execute("ALTER TABLE orgadmin_organization DROP COLUMN owner_id")
+
+    def execute(self, statement, *parameters):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def apply(self, *, is_undone=False):
+        operation = UpdateRoleHolders(self.AFTER, before=self.BEFORE)
+        with connection.schema_editor() as editor:
+            if is_undone:
+                operation.reverse_code(None, editor)
+            else:
+                operation.code(None, editor)
+
+    def read_owners(self):
+        return self.execute("""
+            SELECT username, owner_until IS NOT NULL, reviewer_until IS NOT NULL
+            FROM orgadmin_roleholder
+            JOIN orgadmin_user ON orgadmin_user.id = user_id
+            ORDER BY username
+        """)
+
+    def test_records_the_new_role_in_all_the_same_ways(self):
+        john = ("john", False, True)
+        self.mary.groups.add(self.owners)
+        self.assertEqual(self.read_owners(), [john])
+        self.execute(f"UPDATE orgadmin_organization SET owner_id = {self.owners.pk}")
+        self.assertEqual(self.read_owners(), [john, ("mary", True, False)])
+        self.mary.groups.add(self.acme.reviewer)
+        self.assertEqual(self.read_owners(), [john, ("mary", True, True)])
+        self.mary.groups.remove(self.acme.reviewer)
+        self.john.groups.add(self.owners)
+        owners = [("john", True, True), ("mary", True, False)]
+        self.assertEqual(self.read_owners(), owners)
+        set_end(self.mary, self.owners, SOON)
+        end = connection.ops.adapt_datetimefield_value(SOON)
+        found = self.execute(
+            "SELECT user_id FROM orgadmin_roleholder WHERE owner_until = %s", end
+        )
+        self.assertEqual(found, [(self.mary.pk,)])
+        self.john.groups.clear()
+        self.assertEqual(self.read_owners(), [("mary", True, False)])
+        archive([self.acme.pk], actor=None)
+        self.assertEqual(self.read_owners(), [])
+        restore([self.acme.pk], actor=create_superuser())
+        self.assertEqual(self.read_owners(), [("mary", True, False)])
+        self.execute("UPDATE orgadmin_organization SET owner_id = NULL")
+        self.assertEqual(self.read_owners(), [])
+
+    def test_records_what_it_did_before_if_it_is_undone(self):
+        self.apply(is_undone=True)
+        self.mary.groups.add(self.owners)
+        self.execute(f"UPDATE orgadmin_organization SET owner_id = {self.owners.pk}")
+        self.assertEqual(self.read_owners(), [("john", False, True)])
+        self.assertEqual(find_all_wrong(), [])
+
+
+class RolesTests(SimpleTestCase):
+    def test_all_roles_are_recorded(self):
+        fields = {field.name for field in RoleHolder._meta.fields}
+        expected = {f"{role.key}_until" for role in ROLES}
+        self.assertEqual(fields - {"user", "may_be_inactive"}, expected)
+
+    def test_the_last_migration_records_all_roles(self):
+        # Since migration 0082
+        recorded = ["admin", "reviewer"]
+        graph = MigrationLoader(None).graph
+        [last] = graph.leaf_nodes("orgadmin")
+        for key in graph.forwards_plan(last):
+            for operation in graph.nodes[key].operations:
+                if isinstance(operation, UpdateRoleHolders):
+                    self.assertEqual([*operation.before], recorded)
+                    recorded = [*operation.roles]
+        self.assertEqual(
+            recorded,
+            [role.key for role in ROLES],
+            "Write a migration with UpdateRoleHolders: docs/changing.md shows how.",
+        )
 
 
 @skipUnless(connection.vendor == "postgresql", "SQLite has no such statistics.")

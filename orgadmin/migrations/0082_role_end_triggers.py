@@ -9,44 +9,21 @@
 Both count memberships that have ended until a worker removes them. Readers compare the
 end with the clock.
 
-On PostgreSQL, rows of `RoleHolder` are locked after users and organizations, in the
-order of their keys, and computed with a new statement, which sees what others have
-committed. Whoever adds members has locked these users, so no one is deactivated at the
-same time. Whoever restores an organization has not, so for new rows it is not known
-whether the person is active.
-
-The functions and triggers of migration 0057 that count active admins are replaced.
+`orgadmin/operations/role_holders.py` contains what differs with the roles. The functions
+and triggers of migration 0057 that count active admins are replaced.
 """
 
 from django.db import migrations
 
-# Stands for memberships without an end.
-NEVER = "9999-12-31 00:00:00"
+from orgadmin.operations.role_holders import (
+    END_OF_LAST_ADMIN,
+    NEVER,
+    drop_sqlite_triggers,
+    replace_role_holder_triggers,
+)
 
-# The latest end of a person's memberships in groups of one kind, or NULL. First looks
-# for one without an end. The condition on the organization is a subquery, so that no
-# database reads all organizations.
-LATEST_END = """
-    CASE
-        WHEN EXISTS (
-            SELECT 1
-            FROM orgadmin_user_groups membership
-            WHERE membership.user_id = member.id
-                AND membership.ends_at IS NULL
-                AND ({is_unarchived})
-        ) THEN {never}
-        ELSE (
-            SELECT MAX(membership.ends_at)
-            FROM orgadmin_user_groups membership
-            WHERE membership.user_id = member.id AND ({is_unarchived})
-        )
-    END
-"""
-IS_UNARCHIVED = """
-    SELECT organization.archived_at IS NULL
-    FROM orgadmin_organization organization
-    WHERE organization.{column} = membership.group_id
-"""
+# The roles at this point
+ROLES = ["admin", "reviewer"]
 
 # Replaces two functions of migration 0057. The first one also keeps `admins_end_at`.
 #
@@ -185,102 +162,6 @@ PREVIOUS_POSTGRESQL_COUNT = """
 """
 
 POSTGRESQL = """
-    -- With `are_locked`, the caller has locked the users.
-    CREATE OR REPLACE FUNCTION orgadmin_update_role_holders(
-        user_ids bigint[], are_locked boolean
-    )
-    RETURNS void
-    LANGUAGE plpgsql
-    SET enable_seqscan = off
-    AS $$
-    BEGIN
-        PERFORM 1
-        FROM orgadmin_roleholder
-        WHERE user_id = ANY(user_ids)
-        ORDER BY user_id
-        FOR UPDATE;
-
-        UPDATE orgadmin_roleholder holder
-        SET admin_until = found.admin_until, reviewer_until = found.reviewer_until
-        FROM (
-            SELECT
-                member.id,
-                {admin_until} AS admin_until,
-                {reviewer_until} AS reviewer_until
-            FROM (SELECT DISTINCT unnest(user_ids) AS id) member
-        ) found
-        WHERE holder.user_id = found.id AND (
-            holder.admin_until IS DISTINCT FROM found.admin_until
-            OR holder.reviewer_until IS DISTINCT FROM found.reviewer_until
-        );
-
-        DELETE FROM orgadmin_roleholder
-        WHERE user_id = ANY(user_ids)
-            AND admin_until IS NULL
-            AND reviewer_until IS NULL;
-
-        -- Someone else may be adding the same rows. Both then know of a membership of
-        -- which the other one does not.
-        INSERT INTO orgadmin_roleholder AS holder
-            (user_id, admin_until, reviewer_until, may_be_inactive)
-        SELECT found.id, found.admin_until, found.reviewer_until, found.may_be_inactive
-        FROM (
-            SELECT
-                member.id,
-                NOT (are_locked AND member.is_active) AS may_be_inactive,
-                {admin_until} AS admin_until,
-                {reviewer_until} AS reviewer_until
-            FROM orgadmin_user member
-            WHERE member.id = ANY(user_ids)
-                AND NOT EXISTS (
-                    SELECT 1 FROM orgadmin_roleholder WHERE user_id = member.id
-                )
-        ) found
-        WHERE found.admin_until IS NOT NULL OR found.reviewer_until IS NOT NULL
-        ORDER BY found.id
-        ON CONFLICT (user_id) DO UPDATE
-        SET admin_until = GREATEST(holder.admin_until, EXCLUDED.admin_until),
-            reviewer_until = GREATEST(holder.reviewer_until, EXCLUDED.reviewer_until);
-    END $$;
-
-    CREATE OR REPLACE FUNCTION orgadmin_role_holders_joined()
-    RETURNS trigger
-    LANGUAGE plpgsql
-    SET enable_seqscan = off
-    AS $$
-    DECLARE
-        group_ids bigint[] := ARRAY(SELECT DISTINCT group_id FROM new_rows);
-        role_ids bigint[] := ARRAY(
-            SELECT admin_id
-            FROM orgadmin_organization
-            WHERE admin_id = ANY(group_ids)
-            UNION ALL
-            SELECT reviewer_id
-            FROM orgadmin_organization
-            WHERE reviewer_id = ANY(group_ids)
-        );
-        user_ids bigint[] := ARRAY(
-            SELECT DISTINCT user_id FROM new_rows WHERE group_id = ANY(role_ids)
-        );
-    BEGIN
-        IF cardinality(user_ids) > 0 THEN
-            PERFORM 1
-            FROM orgadmin_user
-            WHERE id = ANY(user_ids)
-            ORDER BY id
-            FOR NO KEY UPDATE;
-            -- None of these is archived meanwhile. The other trigger has locked the
-            -- organizations that get admins.
-            PERFORM 1
-            FROM orgadmin_organization
-            WHERE reviewer_id = ANY(group_ids)
-            ORDER BY id
-            FOR NO KEY UPDATE;
-            PERFORM orgadmin_update_role_holders(user_ids, true);
-        END IF;
-        RETURN NULL;
-    END $$;
-
     CREATE OR REPLACE TRIGGER orgadmin_role_holders_joined
     AFTER INSERT ON orgadmin_user_groups
     REFERENCING NEW TABLE AS new_rows
@@ -354,46 +235,6 @@ POSTGRESQL = """
     WHEN (OLD.is_active IS DISTINCT FROM NEW.is_active)
     EXECUTE FUNCTION orgadmin_role_holder_activated();
 
-    CREATE OR REPLACE FUNCTION orgadmin_members_of_organizations_changed()
-    RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-    DECLARE
-        group_ids bigint[];
-        user_ids bigint[];
-    BEGIN
-        IF TG_OP = 'INSERT' THEN
-            group_ids := ARRAY(
-                SELECT unnest(ARRAY[admin_id, reviewer_id]) FROM new_rows
-            );
-        ELSE
-            group_ids := ARRAY(
-                SELECT unnest(ARRAY[
-                    old_rows.admin_id,
-                    old_rows.reviewer_id,
-                    new_rows.admin_id,
-                    new_rows.reviewer_id
-                ])
-                FROM old_rows
-                JOIN new_rows ON new_rows.id = old_rows.id
-                WHERE (new_rows.archived_at IS NULL) <> (old_rows.archived_at IS NULL)
-                    OR new_rows.admin_id IS DISTINCT FROM old_rows.admin_id
-                    OR new_rows.reviewer_id IS DISTINCT FROM old_rows.reviewer_id
-            );
-        END IF;
-        IF cardinality(group_ids) > 0 THEN
-            user_ids := ARRAY(
-                SELECT DISTINCT user_id
-                FROM orgadmin_user_groups
-                WHERE group_id = ANY(group_ids)
-            );
-            IF cardinality(user_ids) > 0 THEN
-                PERFORM orgadmin_update_role_holders(user_ids, false);
-            END IF;
-        END IF;
-        RETURN NULL;
-    END $$;
-
     -- Only for organizations that are loaded from a fixture after their members.
     CREATE OR REPLACE TRIGGER orgadmin_role_holders_of_added
     AFTER INSERT ON orgadmin_organization
@@ -429,38 +270,9 @@ SQLITE_COUNT = """
     JOIN orgadmin_user member ON member.id = membership.user_id
     WHERE membership.group_id = orgadmin_organization.admin_id AND member.is_active
 """
-END = """
-    SELECT NULLIF(MAX(COALESCE(membership.ends_at, {never})), {never})
-    FROM orgadmin_user_groups membership
-    JOIN orgadmin_user member ON member.id = membership.user_id
-    WHERE membership.group_id = orgadmin_organization.admin_id AND member.is_active
-"""
 
-# Updates the rows of some people. `users` is a condition, or a list of IDs.
-SQLITE_HOLDERS = """
-    INSERT INTO orgadmin_roleholder
-        (user_id, admin_until, reviewer_until, may_be_inactive)
-    SELECT member.id, {admin_until}, {reviewer_until}, NOT member.is_active
-    FROM orgadmin_user member
-    WHERE member.id IN ({users})
-    ON CONFLICT (user_id) DO UPDATE
-    SET admin_until = EXCLUDED.admin_until, reviewer_until = EXCLUDED.reviewer_until;
-    DELETE FROM orgadmin_roleholder
-    WHERE user_id IN ({users}) AND admin_until IS NULL AND reviewer_until IS NULL;
-"""
-SQLITE_MEMBERS = """
-    SELECT user_id
-    FROM orgadmin_user_groups
-    WHERE group_id IN (NEW.admin_id, NEW.reviewer_id)
-"""
-SQLITE_MEMBERS_BEFORE = """
-    SELECT user_id
-    FROM orgadmin_user_groups
-    WHERE group_id IN (OLD.admin_id, OLD.reviewer_id)
-"""
-
-# {name: what comes after CREATE TRIGGER <name>}. The first four replace those of
-# migration 0057.
+# {name: what comes after CREATE TRIGGER <name>}. They replace those of migration
+# 0057.
 SQLITE = {
     "orgadmin_members_joined": """
         AFTER INSERT ON orgadmin_user_groups
@@ -505,50 +317,6 @@ SQLITE = {
             UPDATE orgadmin_organization
             SET active_admins = ({count}), admins_end_at = ({end})
             WHERE id = NEW.id;
-        END
-    """,
-    "orgadmin_role_ends_changed": """
-        AFTER UPDATE OF ends_at ON orgadmin_user_groups
-        WHEN OLD.ends_at IS NOT NEW.ends_at
-        BEGIN
-            UPDATE orgadmin_organization
-            SET admins_end_at = ({end})
-            WHERE admin_id = NEW.group_id;
-            {holder}
-        END
-    """,
-    "orgadmin_role_holders_joined": """
-        AFTER INSERT ON orgadmin_user_groups
-        WHEN EXISTS (
-            SELECT 1
-            FROM orgadmin_organization
-            WHERE admin_id = NEW.group_id OR reviewer_id = NEW.group_id
-        )
-        BEGIN
-            {holder}
-        END
-    """,
-    "orgadmin_role_holders_left": """
-        AFTER DELETE ON orgadmin_user_groups
-        BEGIN
-            {former_holder}
-        END
-    """,
-    "orgadmin_role_holders_of_added": """
-        AFTER INSERT ON orgadmin_organization
-        WHEN EXISTS ({members})
-        BEGIN
-            {holders}
-        END
-    """,
-    "orgadmin_role_holders_of_changed": """
-        AFTER UPDATE OF archived_at, admin_id, reviewer_id ON orgadmin_organization
-        WHEN (OLD.archived_at IS NULL) <> (NEW.archived_at IS NULL)
-            OR OLD.admin_id IS NOT NEW.admin_id
-            OR OLD.reviewer_id IS NOT NEW.reviewer_id
-        BEGIN
-            {former_holders}
-            {holders}
         END
     """,
 }
@@ -599,52 +367,26 @@ PREVIOUS_SQLITE = {
 }
 
 
-def write_latest_end(column, never):
-    """Return LATEST_END for the groups that a column of organizations names."""
-    is_unarchived = IS_UNARCHIVED.format(column=column)
-    return LATEST_END.format(is_unarchived=is_unarchived, never=never)
-
-
-def write_parts(vendor):
-    never = f"'{NEVER}'"
-    if vendor == "postgresql":
-        never = f"timestamptz '{NEVER}+00'"
-    return {
-        "never": never,
-        "admin_until": write_latest_end("admin_id", never),
-        "reviewer_until": write_latest_end("reviewer_id", never),
-    }
-
-
-def write_sqlite_parts():
-    parts = write_parts("sqlite")
-    return {
+def replace_sqlite_triggers(schema_editor, triggers):
+    parts = {
         "count": SQLITE_COUNT,
-        "end": END.format(**parts),
-        "members": SQLITE_MEMBERS,
-        "holder": SQLITE_HOLDERS.format(users="NEW.user_id", **parts),
-        "former_holder": SQLITE_HOLDERS.format(users="OLD.user_id", **parts),
-        "holders": SQLITE_HOLDERS.format(users=SQLITE_MEMBERS, **parts),
-        "former_holders": SQLITE_HOLDERS.format(users=SQLITE_MEMBERS_BEFORE, **parts),
+        "end": END_OF_LAST_ADMIN.format(never=NEVER["sqlite"]),
     }
-
-
-def replace_sqlite_triggers(schema_editor, old, new):
-    parts = write_sqlite_parts()
-    for name in old:
+    for name, definition in triggers.items():
         schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}", params=None)
-    for name, definition in new.items():
         statement = f"CREATE TRIGGER {name} {definition.format(**parts)}"
         schema_editor.execute(statement, params=None)
 
 
 def create_triggers(apps, schema_editor):
     if schema_editor.connection.vendor == "postgresql":
-        parts = write_parts("postgresql")
-        for statements in (POSTGRESQL_COUNT, POSTGRESQL):
-            schema_editor.execute(statements.format(**parts), params=None)
+        statements = POSTGRESQL_COUNT.format(never=NEVER["postgresql"])
+        schema_editor.execute(statements, params=None)
+        replace_role_holder_triggers(schema_editor, ROLES)
+        schema_editor.execute(POSTGRESQL, params=None)
         return
-    replace_sqlite_triggers(schema_editor, PREVIOUS_SQLITE, SQLITE)
+    replace_sqlite_triggers(schema_editor, SQLITE)
+    replace_role_holder_triggers(schema_editor, ROLES)
 
 
 def drop_triggers(apps, schema_editor):
@@ -652,7 +394,8 @@ def drop_triggers(apps, schema_editor):
         for statements in (DROP_POSTGRESQL, PREVIOUS_POSTGRESQL_COUNT):
             schema_editor.execute(statements, params=None)
         return
-    replace_sqlite_triggers(schema_editor, SQLITE, PREVIOUS_SQLITE)
+    drop_sqlite_triggers(schema_editor)
+    replace_sqlite_triggers(schema_editor, PREVIOUS_SQLITE)
 
 
 class Migration(migrations.Migration):

@@ -4,12 +4,15 @@ Each batch is one transaction with one statement that writes. Filling a batch ag
 changes nothing, so an interrupted migration can start again.
 """
 
-from importlib import import_module
-
 from django.db import connections, migrations
 from django.db.models import Max
 
 from orgadmin.operations import commit
+from orgadmin.operations.role_holders import (
+    END_OF_LAST_ADMIN,
+    NEVER,
+    write_latest_ends,
+)
 
 # The IDs of a batch are in a range of this length.
 BATCH = 5_000
@@ -37,11 +40,7 @@ FILL_HOLDERS = {
             (user_id, admin_until, reviewer_until, may_be_inactive)
         SELECT id, admin_until, reviewer_until, NOT is_active
         FROM (
-            SELECT
-                member.id,
-                member.is_active,
-                {admin_until} AS admin_until,
-                {reviewer_until} AS reviewer_until
+            SELECT member.id, member.is_active, {latest_ends}
             FROM orgadmin_user member
             WHERE member.id > %s AND member.id <= %s
         ) found
@@ -53,11 +52,11 @@ FILL_HOLDERS = {
 
 def fill(apps, schema_editor):
     vendor = schema_editor.connection.vendor
-    triggers = import_module("orgadmin.migrations.0082_role_end_triggers")
-    parts = triggers.write_parts(vendor)
-    end = triggers.END.format(**parts)
+    end = END_OF_LAST_ADMIN.format(never=NEVER[vendor])
     fill_model(apps, schema_editor, "Organization", FILL_ORGANIZATIONS.format(end=end))
-    fill_model(apps, schema_editor, "User", FILL_HOLDERS[vendor].format(**parts))
+    latest_ends = write_latest_ends(["admin", "reviewer"], vendor)
+    fill_holders = FILL_HOLDERS[vendor].format(latest_ends=latest_ends)
+    fill_model(apps, schema_editor, "User", fill_holders)
 
 
 def fill_model(apps, schema_editor, model_name, statement):

@@ -6,6 +6,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.utils.html import escape
 from django.utils.safestring import mark_safe
+from django.utils.text import format_lazy
 from django.utils.translation import (
     gettext as _,
     gettext_lazy,
@@ -15,7 +16,7 @@ from django.utils.translation import (
 )
 
 from orgadmin.access.ends import not_ended
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
 from orgadmin.access.rule import SUPERUSERS_ONLY, is_active_superuser
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.lists.filters import ChoiceFilter
@@ -25,30 +26,26 @@ from orgadmin.models import RoleHolder
 # page would take longer for people with many organizations.
 MAX_COUNTED_MEMBERSHIPS = 100
 
-# Returns for each person: the ID, the number of unarchived organizations of which they
-# are admin, the number of which they are reviewer, and the number of memberships. All
-# numbers are about at most MAX_COUNTED_MEMBERSHIPS + 1 current memberships of the
-# person. Parameters: the IDs of the people.
+# Returns for each person: the ID, the number of memberships, and for each role the
+# number of unarchived organizations in which they hold it. All numbers are about at
+# most MAX_COUNTED_MEMBERSHIPS + 1 current memberships of the person. Parameters: the
+# IDs of the people.
 NUMBERS_OF_ROLES_SQL = """
     SELECT
         member.id,
-        (
-            SELECT COUNT(*)
-            FROM ({first_memberships}) AS first_ones
-            JOIN orgadmin_organization administered
-                ON administered.admin_id = first_ones.group_id
-                AND administered.archived_at IS NULL
-        ),
-        (
-            SELECT COUNT(*)
-            FROM ({first_memberships}) AS first_ones
-            JOIN orgadmin_organization reviewed
-                ON reviewed.reviewer_id = first_ones.group_id
-                AND reviewed.archived_at IS NULL
-        ),
-        (SELECT COUNT(*) FROM ({first_memberships}) AS first_ones)
+        (SELECT COUNT(*) FROM ({first_memberships}) AS first_ones),
+        {numbers}
     FROM orgadmin_user member
     WHERE member.id IN ({users})
+"""
+NUMBER_OF_ROLE_SQL = """
+    (
+        SELECT COUNT(*)
+        FROM ({first_memberships}) AS first_ones
+        JOIN orgadmin_organization organization
+            ON organization.{role}_id = first_ones.group_id
+            AND organization.archived_at IS NULL
+    )
 """
 FIRST_MEMBERSHIPS_SQL = """
     SELECT membership.group_id
@@ -69,8 +66,11 @@ class RoleFilter(ChoiceFilter):
     parameter_name = "role"
     permission = SUPERUSERS_ONLY
     options = {
-        "admin": gettext_lazy("Admin of an organization"),
-        "reviewer": gettext_lazy("Reviewer of an organization"),
+        role.key: format_lazy(
+            gettext_lazy("{role} of an organization"), role=role.label
+        )
+        for role in ROLES
+    } | {
         "superuser": pgettext_lazy("kind of account", "Platform staff"),
         "staff": gettext_lazy("Delegated staff"),
     }
@@ -136,15 +136,17 @@ def is_inactive_with_role():
 
 @dataclass(frozen=True)
 class NumbersOfRoles:
-    """The numbers of organizations in which a person is admin, and is reviewer.
+    """The numbers of organizations in which a person holds each role.
 
     If `are_minimum` is True, the actual numbers may be higher, because not all
     memberships were counted.
     """
 
-    admin: int = 0
-    reviewer: int = 0
-    are_minimum: bool = False
+    by_role: dict[Role, int]
+    are_minimum: bool
+
+
+NO_ROLES = NumbersOfRoles(dict.fromkeys(ROLES, 0), are_minimum=False)
 
 
 def find_numbers_of_roles(users):
@@ -152,20 +154,30 @@ def find_numbers_of_roles(users):
     pks = [user.pk for user in users]
     if not pks:
         return {}
+    with connection.cursor() as cursor:
+        cursor.execute(write_numbers_of_roles(pks), pks)
+        return {
+            pk: NumbersOfRoles(
+                dict(zip(ROLES, numbers)), are_minimum=total > MAX_COUNTED_MEMBERSHIPS
+            )
+            for pk, total, *numbers in cursor.fetchall()
+        }
+
+
+def write_numbers_of_roles(pks):
+    """Return the statement NUMBERS_OF_ROLES_SQL for as many people."""
     first_memberships = FIRST_MEMBERSHIPS_SQL.format(
         not_ended=not_ended(), limit=MAX_COUNTED_MEMBERSHIPS + 1
     )
-    statement = NUMBERS_OF_ROLES_SQL.format(
-        first_memberships=first_memberships, users=placeholders(pks)
+    numbers = [
+        NUMBER_OF_ROLE_SQL.format(first_memberships=first_memberships, role=role.key)
+        for role in ROLES
+    ]
+    return NUMBERS_OF_ROLES_SQL.format(
+        first_memberships=first_memberships,
+        numbers=", ".join(numbers),
+        users=placeholders(pks),
     )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, pks)
-        return {
-            pk: NumbersOfRoles(
-                admin, reviewer, are_minimum=total > MAX_COUNTED_MEMBERSHIPS
-            )
-            for pk, admin, reviewer, total in cursor.fetchall()
-        }
 
 
 def render_roles(user, numbers):
@@ -175,27 +187,21 @@ def render_roles(user, numbers):
         badges.append(pgettext("kind of account", "Platform staff"))
     elif user.is_staff:
         badges.append(_("Delegated staff"))
-    if numbers.admin:
-        badges.append(describe_admin(numbers))
-    if numbers.reviewer:
-        badges.append(describe_reviewer(numbers))
+    for role, number in numbers.by_role.items():
+        if number:
+            badges.append(describe_number(role, number, numbers.are_minimum))
     return mark_safe(
         " ".join(f'<span class="badge role">{escape(text)}</span>' for text in badges)
     )
 
 
-def describe_admin(numbers):
-    if numbers.are_minimum:
-        return _("Admin of %d or more") % numbers.admin
-    text = ngettext("Admin of %d", "Admin of %d", numbers.admin)
-    return text % numbers.admin
-
-
-def describe_reviewer(numbers):
-    if numbers.are_minimum:
-        return _("Reviewer of %d or more") % numbers.reviewer
-    text = ngettext("Reviewer of %d", "Reviewer of %d", numbers.reviewer)
-    return text % numbers.reviewer
+def describe_number(role, number, is_minimum):
+    """Return in how many organizations a person holds a role, such as "Admin of 2"."""
+    if is_minimum:
+        text = _("%(role)s of %(number)d or more")
+    else:
+        text = ngettext("%(role)s of %(number)d", "%(role)s of %(number)d", number)
+    return text % {"role": role.label, "number": number}
 
 
 def render_status(user):

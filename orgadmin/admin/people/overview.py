@@ -10,7 +10,7 @@ from orgadmin.admin.lists.changelist import get_page
 from orgadmin.admin.members.ends import describe_end
 from orgadmin.admin.members.messages import PAST_END, describe_given
 from orgadmin.admin.people.lists import (
-    NumbersOfRoles,
+    NO_ROLES,
     find_numbers_of_roles,
     render_roles,
 )
@@ -51,7 +51,7 @@ class OverviewPage:
 def show_roles(user):
     """Return the badges of a person's roles, as in the list. Runs one query."""
     numbers = find_numbers_of_roles([user])
-    return render_roles(user, numbers.get(user.pk, NumbersOfRoles()))
+    return render_roles(user, numbers.get(user.pk, NO_ROLES))
 
 
 class OrganizationsPage:

@@ -45,7 +45,7 @@ from orgadmin.admin.people.access import (
 )
 from orgadmin.admin.people.bulk_pages import BulkPages
 from orgadmin.admin.people.lists import (
-    NumbersOfRoles,
+    NO_ROLES,
     RoleFilter,
     StatusFilter,
     find_numbers_of_roles,
@@ -344,7 +344,7 @@ class UserAdmin(
         if is_active_superuser(request.user):
             numbers = find_numbers_of_roles(rows)
         for user in rows:
-            user.numbers_of_roles = numbers.get(user.pk, NumbersOfRoles())
+            user.numbers_of_roles = numbers.get(user.pk, NO_ROLES)
 
     @admin.display(description=_("Name"))
     def person(self, user):

@@ -1,27 +1,20 @@
-"""Operations for migrations: required relations, sort columns, indexes, and a trigger.
+"""Operations that add a relation which every row must have.
 
-docs/required-relation.md explains how to add a relation that every row must have.
-Migrations can import this module, because it does not import other modules of this app.
+docs/required-relation.md explains how.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    connections,
-    migrations,
-    models,
-    transaction,
-)
+from django.db import IntegrityError, connections, migrations, models
+
+from orgadmin.operations.transactions import commit
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -31,91 +24,6 @@ BATCH = 500  # rows in one transaction, which locks them
 REPORT_EVERY = 100 * BATCH  # rows
 MAX_SHOWN_IDS = 10  # in an error message
 BASE_LENGTH = 50  # characters of a row's name that become part of its group's name
-
-# The number of attempts if other transactions block a transaction, and the wait between
-# two attempts.
-ATTEMPTS = 100
-RETRY_SECONDS = 0.1
-
-# PostgreSQL's SQLSTATE codes for errors that other transactions cause.
-NAME_TAKEN = "23505"
-ROW_LOCKED = "55P03"
-DEADLOCK = "40P01"
-BUSY = (NAME_TAKEN, ROW_LOCKED, DEADLOCK)
-
-Result = TypeVar("Result")
-
-
-def commit(
-    schema_editor: BaseDatabaseSchemaEditor,
-    work: Callable[..., Result],
-    *arguments: Any,
-) -> Result:
-    """Call `work(*arguments)` in its own transaction, and return the result.
-
-    If another transaction is in the way, rolls back and calls `work` again. After
-    ATTEMPTS attempts, raises the `DatabaseError`.
-    """
-    attempt = 1
-    while True:
-        try:
-            with transaction.atomic(using=schema_editor.connection.alias):
-                configure_transaction(schema_editor)
-                return work(*arguments)
-        except DatabaseError as error:
-            sqlstate = getattr(error.__cause__, "sqlstate", None)
-            if sqlstate not in BUSY or attempt == ATTEMPTS:
-                raise
-        attempt += 1
-        time.sleep(RETRY_SECONDS)
-
-
-def configure_transaction(schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Configure the current transaction so that it hardly blocks others.
-
-    This only has an effect on PostgreSQL:
-
-    - The lock timeout is short. While this transaction waits for a lock, other
-      transactions wait for the locks that it already holds.
-    - Sequential scans are turned off. If a table has grown, its statistics may be
-      outdated, and PostgreSQL might not use its indexes.
-    """
-    if schema_editor.connection.vendor == "postgresql":
-        schema_editor.execute(
-            "SET LOCAL lock_timeout = '80ms'; SET LOCAL enable_seqscan = off"
-        )
-
-
-def create_index(
-    schema_editor: BaseDatabaseSchemaEditor,
-    name: str,
-    definition: str,
-    *,
-    unique: bool = False,
-) -> None:
-    """Create an index on `definition`, such as "orgadmin_user (username)".
-
-    On PostgreSQL, this blocks neither reads nor writes, and the migration needs
-    `atomic = False`. An index with this name is dropped first, because an interrupted
-    attempt may have left an invalid one.
-    """
-    drop_index(schema_editor, name)
-    kind = "UNIQUE INDEX" if unique else "INDEX"
-    concurrently = get_concurrently(schema_editor)
-    schema_editor.execute(f"CREATE {kind} {concurrently} {name} ON {definition}")
-
-
-def drop_index(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
-    """Drop an index if it exists, without blocking reads or writes."""
-    concurrently = get_concurrently(schema_editor)
-    schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
-
-
-def get_concurrently(schema_editor: BaseDatabaseSchemaEditor) -> str:
-    """Return the keyword that avoids blocking writes, or "" on SQLite."""
-    if schema_editor.connection.vendor == "postgresql":
-        return "CONCURRENTLY"
-    return ""
 
 
 def count_noun(number: int, noun: str) -> str:
@@ -327,97 +235,6 @@ class PopulateGroups(migrations.RunPython):
                 f"UPDATE {table} SET {column} = %s WHERE {key} = %s",
                 [(row.group_pk, row.pk) for row in filled],
             )
-
-
-ORGANIZATION_CHANGED = {
-    "postgresql": """
-        CREATE OR REPLACE TRIGGER orgadmin_organization_changed
-        BEFORE UPDATE OF {columns} ON orgadmin_organization
-        FOR EACH ROW
-        WHEN ({differs})
-        EXECUTE FUNCTION orgadmin_organization_changed();
-    """,
-    "sqlite": """
-        CREATE TRIGGER orgadmin_organization_changed
-        AFTER UPDATE OF {columns} ON orgadmin_organization
-        WHEN {differs}
-        BEGIN
-            UPDATE orgadmin_organization
-            SET changed_at = STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')
-            WHERE id = NEW.id;
-        END
-    """,
-}
-
-
-class RecordChangesOf(migrations.RunPython):
-    """Set the columns of organizations whose changes update `changed_at`.
-
-    `columns` is the new list of columns. `before` is the previous list, which is
-    restored if the operation is reversed.
-    """
-
-    # RunPython's own deconstruct() returns its functions instead of our arguments.
-    deconstruct = migrations.operations.base.Operation.deconstruct
-
-    def __init__(self, columns: Sequence[str], *, before: Sequence[str]) -> None:
-        self.columns = columns
-        self.before = before
-        super().__init__(self._record, self._restore)
-
-    def _record(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        self._replace_trigger(schema_editor, self.columns)
-
-    def _restore(
-        self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
-    ) -> None:
-        self._replace_trigger(schema_editor, self.before)
-
-    def _replace_trigger(
-        self, schema_editor: BaseDatabaseSchemaEditor, columns: Sequence[str]
-    ) -> None:
-        vendor = schema_editor.connection.vendor
-        if vendor == "postgresql":
-            operator = "IS DISTINCT FROM"
-        else:
-            operator = "IS NOT"
-            schema_editor.execute(
-                "DROP TRIGGER IF EXISTS orgadmin_organization_changed"
-            )
-        conditions = [f"OLD.{column} {operator} NEW.{column}" for column in columns]
-        statement = ORGANIZATION_CHANGED[vendor].format(
-            columns=", ".join(columns), differs=" OR ".join(conditions)
-        )
-        schema_editor.execute(statement, params=None)
-
-
-class AddSortColumn(migrations.AddField):
-    """Add a text column whose values are compared by code point on both databases.
-
-    SQLite always compares by code point. PostgreSQL does so if the column has the
-    collation "C". On SQLite, Django would recreate the table, which fails if triggers
-    refer to it.
-    """
-
-    def database_forwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        model = to_state.apps.get_model(app_label, self.model_name)
-        field = model._meta.get_field(self.name)
-        if schema_editor.connection.vendor == "postgresql":
-            field.db_collation = "C"
-            super().database_forwards(app_label, schema_editor, from_state, to_state)
-            return
-        table = schema_editor.quote_name(model._meta.db_table)
-        column = schema_editor.quote_name(field.column)
-        kind = field.db_type(schema_editor.connection)
-        schema_editor.execute(
-            f"ALTER TABLE {table} ADD COLUMN {column} {kind} DEFAULT '' NOT NULL"
-        )
 
 
 class RequireRelation(migrations.AlterField):

@@ -1,0 +1,363 @@
+"""The operation that sets which roles the table `RoleHolder` records.
+
+Database triggers keep the table up to date. For each role, it has a column such as
+`reviewer_until`, and organizations have a column such as `reviewer_id`.
+
+On PostgreSQL, rows of `RoleHolder` are locked after users and organizations, in the
+order of their keys, and computed with a new statement, which sees what others have
+committed. Whoever adds members has locked these users, so no one is deactivated at the
+same time. Whoever restores an organization has not, so for new rows it is not known
+whether the person is active.
+
+While a transaction adds many rows, PostgreSQL may note that a table is empty, because
+it does not count rows that are not committed yet. The planner would then take any order
+of joins for equally cheap, and read all organizations for each membership. So there are
+no joins with organizations here, and arrays are compared with "= ANY", which an index
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from django.db import migrations
+
+if TYPE_CHECKING:
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+    from django.db.migrations.state import StateApps
+
+# Stands for memberships without an end.
+NEVER = {
+    "postgresql": "timestamptz '9999-12-31 00:00:00+00'",
+    "sqlite": "'9999-12-31 00:00:00'",
+}
+
+# The latest end of a person's memberships in groups of one role, or NULL. First looks
+# for one without an end. The condition on the organization is a subquery, so that no
+# database reads all organizations.
+LATEST_END = """
+    CASE
+        WHEN EXISTS (
+            SELECT 1
+            FROM orgadmin_user_groups membership
+            WHERE membership.user_id = member.id
+                AND membership.ends_at IS NULL
+                AND ({is_unarchived})
+        ) THEN {never}
+        ELSE (
+            SELECT MAX(membership.ends_at)
+            FROM orgadmin_user_groups membership
+            WHERE membership.user_id = member.id AND ({is_unarchived})
+        )
+    END
+"""
+IS_UNARCHIVED = """
+    SELECT organization.archived_at IS NULL
+    FROM orgadmin_organization organization
+    WHERE organization.{role}_id = membership.group_id
+"""
+
+# When an organization no longer has an active admin, or NULL: see `admins_end_at`.
+END_OF_LAST_ADMIN = """
+    SELECT NULLIF(MAX(COALESCE(membership.ends_at, {never})), {never})
+    FROM orgadmin_user_groups membership
+    JOIN orgadmin_user member ON member.id = membership.user_id
+    WHERE membership.group_id = orgadmin_organization.admin_id AND member.is_active
+"""
+
+# The functions that differ with the roles. Migration 0082 has those that do not, and
+# the triggers that call all of them.
+POSTGRESQL = """
+    -- With `are_locked`, the caller has locked the users.
+    CREATE OR REPLACE FUNCTION orgadmin_update_role_holders(
+        user_ids bigint[], are_locked boolean
+    )
+    RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+    AS $$
+    BEGIN
+        PERFORM 1
+        FROM orgadmin_roleholder
+        WHERE user_id = ANY(user_ids)
+        ORDER BY user_id
+        FOR UPDATE;
+
+        UPDATE orgadmin_roleholder holder
+        SET {set_found}
+        FROM (
+            SELECT member.id, {latest_ends}
+            FROM (SELECT DISTINCT unnest(user_ids) AS id) member
+        ) found
+        WHERE holder.user_id = found.id AND ({differs});
+
+        DELETE FROM orgadmin_roleholder
+        WHERE user_id = ANY(user_ids) AND {has_no_role};
+
+        -- Someone else may be adding the same rows. Both then know of a membership of
+        -- which the other one does not.
+        INSERT INTO orgadmin_roleholder AS holder
+            (user_id, {columns}, may_be_inactive)
+        SELECT found.id, {found_columns}, found.may_be_inactive
+        FROM (
+            SELECT
+                member.id,
+                NOT (are_locked AND member.is_active) AS may_be_inactive,
+                {latest_ends}
+            FROM orgadmin_user member
+            WHERE member.id = ANY(user_ids)
+                AND NOT EXISTS (
+                    SELECT 1 FROM orgadmin_roleholder WHERE user_id = member.id
+                )
+        ) found
+        WHERE {has_found_role}
+        ORDER BY found.id
+        ON CONFLICT (user_id) DO UPDATE
+        SET {set_greatest};
+    END $$;
+
+    CREATE OR REPLACE FUNCTION orgadmin_role_holders_joined()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+    AS $$
+    DECLARE
+        group_ids bigint[] := ARRAY(SELECT DISTINCT group_id FROM new_rows);
+        role_ids bigint[] := ARRAY({groups_of_roles});
+        user_ids bigint[] := ARRAY(
+            SELECT DISTINCT user_id FROM new_rows WHERE group_id = ANY(role_ids)
+        );
+    BEGIN
+        IF cardinality(user_ids) > 0 THEN
+            PERFORM 1
+            FROM orgadmin_user
+            WHERE id = ANY(user_ids)
+            ORDER BY id
+            FOR NO KEY UPDATE;
+            -- None of these is archived meanwhile. The other trigger has locked the
+            -- organizations that get admins.
+            PERFORM 1
+            FROM orgadmin_organization
+            WHERE {gets_other_members}
+            ORDER BY id
+            FOR NO KEY UPDATE;
+            PERFORM orgadmin_update_role_holders(user_ids, true);
+        END IF;
+        RETURN NULL;
+    END $$;
+
+    CREATE OR REPLACE FUNCTION orgadmin_members_of_organizations_changed()
+    RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    DECLARE
+        group_ids bigint[];
+        user_ids bigint[];
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            group_ids := ARRAY(SELECT unnest(ARRAY[{groups}]) FROM new_rows);
+        ELSE
+            group_ids := ARRAY(
+                SELECT unnest(ARRAY[{old_groups}, {new_groups}])
+                FROM old_rows
+                JOIN new_rows ON new_rows.id = old_rows.id
+                WHERE (new_rows.archived_at IS NULL) <> (old_rows.archived_at IS NULL)
+                    OR {groups_differ}
+            );
+        END IF;
+        IF cardinality(group_ids) > 0 THEN
+            user_ids := ARRAY(
+                SELECT DISTINCT user_id
+                FROM orgadmin_user_groups
+                WHERE group_id = ANY(group_ids)
+            );
+            IF cardinality(user_ids) > 0 THEN
+                PERFORM orgadmin_update_role_holders(user_ids, false);
+            END IF;
+        END IF;
+        RETURN NULL;
+    END $$;
+"""
+
+# Updates the rows of some people. `users` is an ID, or a query that returns IDs.
+SQLITE_HOLDERS = """
+    INSERT INTO orgadmin_roleholder (user_id, {columns}, may_be_inactive)
+    SELECT member.id, {latest_ends}, NOT member.is_active
+    FROM orgadmin_user member
+    WHERE member.id IN ({users})
+    ON CONFLICT (user_id) DO UPDATE
+    SET {set_excluded};
+    DELETE FROM orgadmin_roleholder
+    WHERE user_id IN ({users}) AND {has_no_role};
+"""
+SQLITE_MEMBERS = """
+    SELECT user_id
+    FROM orgadmin_user_groups
+    WHERE group_id IN ({groups})
+"""
+
+# The triggers that differ with the roles: {name: what comes after its name}.
+SQLITE = {
+    "orgadmin_role_holders_joined": """
+        AFTER INSERT ON orgadmin_user_groups
+        WHEN EXISTS (
+            SELECT 1
+            FROM orgadmin_organization
+            WHERE {is_group_of_role}
+        )
+        BEGIN
+            {holder}
+        END
+    """,
+    "orgadmin_role_holders_left": """
+        AFTER DELETE ON orgadmin_user_groups
+        BEGIN
+            {former_holder}
+        END
+    """,
+    "orgadmin_role_ends_changed": """
+        AFTER UPDATE OF ends_at ON orgadmin_user_groups
+        WHEN OLD.ends_at IS NOT NEW.ends_at
+        BEGIN
+            UPDATE orgadmin_organization
+            SET admins_end_at = ({end_of_last_admin})
+            WHERE admin_id = NEW.group_id;
+            {holder}
+        END
+    """,
+    "orgadmin_role_holders_of_added": """
+        AFTER INSERT ON orgadmin_organization
+        WHEN EXISTS ({members})
+        BEGIN
+            {holders}
+        END
+    """,
+    "orgadmin_role_holders_of_changed": """
+        AFTER UPDATE OF archived_at, {group_columns} ON orgadmin_organization
+        WHEN (OLD.archived_at IS NULL) <> (NEW.archived_at IS NULL)
+            OR {groups_differ}
+        BEGIN
+            {former_holders}
+            {holders}
+        END
+    """,
+}
+
+
+class UpdateRoleHolders(migrations.RunPython):
+    """Set the roles that `RoleHolder` records.
+
+    `roles` is the new list of roles, with "admin" first, as in `ROLES`. `before` is the
+    previous list, which is restored if the operation is reversed. The operation does
+    not fill the column of a new role: nobody holds this role yet.
+    """
+
+    # RunPython's own deconstruct() returns its functions instead of our arguments.
+    deconstruct = migrations.operations.base.Operation.deconstruct
+
+    def __init__(self, roles: Sequence[str], *, before: Sequence[str]) -> None:
+        self.roles = roles
+        self.before = before
+        super().__init__(self._update, self._restore)
+
+    def _update(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        replace_role_holder_triggers(schema_editor, self.roles)
+
+    def _restore(
+        self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
+        replace_role_holder_triggers(schema_editor, self.before)
+
+
+def replace_role_holder_triggers(
+    schema_editor: BaseDatabaseSchemaEditor, roles: Sequence[str]
+) -> None:
+    """Replace what differs with the roles: functions, or the triggers of SQLite."""
+    if schema_editor.connection.vendor == "postgresql":
+        statements = POSTGRESQL.format(**write_postgresql_parts(roles))
+        schema_editor.execute(statements, params=None)
+        return
+    drop_sqlite_triggers(schema_editor)
+    parts = write_sqlite_parts(roles)
+    for name, definition in SQLITE.items():
+        statement = f"CREATE TRIGGER {name} {definition.format(**parts)}"
+        schema_editor.execute(statement, params=None)
+
+
+def drop_sqlite_triggers(schema_editor: BaseDatabaseSchemaEditor) -> None:
+    for name in SQLITE:
+        schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}", params=None)
+
+
+def write_postgresql_parts(roles: Sequence[str]) -> dict[str, str]:
+    """Return the parts of POSTGRESQL that differ with the roles."""
+    others = [role for role in roles if role != "admin"]
+    greatest = "GREATEST(holder.{role}_until, EXCLUDED.{role}_until)"
+    differs = "new_rows.{role}_id IS DISTINCT FROM old_rows.{role}_id"
+    groups_of_role = """
+        SELECT {role}_id
+        FROM orgadmin_organization
+        WHERE {role}_id = ANY(group_ids)
+    """
+    return {
+        "columns": for_each(roles, "{role}_until"),
+        "found_columns": for_each(roles, "found.{role}_until"),
+        "latest_ends": write_latest_ends(roles, "postgresql"),
+        "set_found": for_each(roles, "{role}_until = found.{role}_until"),
+        "set_greatest": for_each(roles, "{role}_until = " + greatest),
+        "differs": for_each(
+            roles, "holder.{role}_until IS DISTINCT FROM found.{role}_until", " OR "
+        ),
+        "has_no_role": for_each(roles, "{role}_until IS NULL", " AND "),
+        "has_found_role": for_each(roles, "found.{role}_until IS NOT NULL", " OR "),
+        "groups_of_roles": for_each(roles, groups_of_role, " UNION ALL "),
+        "gets_other_members": for_each(others, "{role}_id = ANY(group_ids)", " OR "),
+        "groups": for_each(roles, "{role}_id"),
+        "old_groups": for_each(roles, "old_rows.{role}_id"),
+        "new_groups": for_each(roles, "new_rows.{role}_id"),
+        "groups_differ": for_each(roles, differs, " OR "),
+    }
+
+
+def write_sqlite_parts(roles: Sequence[str]) -> dict[str, str]:
+    """Return the parts of SQLITE that differ with the roles."""
+    members = SQLITE_MEMBERS.format(groups=for_each(roles, "NEW.{role}_id"))
+    former_members = SQLITE_MEMBERS.format(groups=for_each(roles, "OLD.{role}_id"))
+    return {
+        "end_of_last_admin": END_OF_LAST_ADMIN.format(never=NEVER["sqlite"]),
+        "group_columns": for_each(roles, "{role}_id"),
+        "groups_differ": for_each(roles, "OLD.{role}_id IS NOT NEW.{role}_id", " OR "),
+        "is_group_of_role": for_each(roles, "{role}_id = NEW.group_id", " OR "),
+        "members": members,
+        "holder": write_sqlite_update(roles, "NEW.user_id"),
+        "former_holder": write_sqlite_update(roles, "OLD.user_id"),
+        "holders": write_sqlite_update(roles, members),
+        "former_holders": write_sqlite_update(roles, former_members),
+    }
+
+
+def write_sqlite_update(roles: Sequence[str], users: str) -> str:
+    """Return the statements that update the rows of `users`: an ID, or a query."""
+    return SQLITE_HOLDERS.format(
+        users=users,
+        columns=for_each(roles, "{role}_until"),
+        latest_ends=write_latest_ends(roles, "sqlite"),
+        set_excluded=for_each(roles, "{role}_until = EXCLUDED.{role}_until"),
+        has_no_role=for_each(roles, "{role}_until IS NULL", " AND "),
+    )
+
+
+def write_latest_ends(roles: Sequence[str], vendor: str) -> str:
+    """Return the columns of a query that reads when the roles of `member` end."""
+    ends = []
+    for role in roles:
+        is_unarchived = IS_UNARCHIVED.format(role=role)
+        end = LATEST_END.format(is_unarchived=is_unarchived, never=NEVER[vendor])
+        ends.append(f"{end} AS {role}_until")
+    return ", ".join(ends)
+
+
+def for_each(roles: Sequence[str], template: str, separator: str = ", ") -> str:
+    """Return the template with each role in place of "{role}"."""
+    return separator.join(template.format(role=role) for role in roles)
