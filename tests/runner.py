@@ -4,12 +4,13 @@ import gc
 import math
 import secrets
 from contextlib import ExitStack
-from unittest import TestSuite
+from unittest import TestCase, TestSuite
 
 from django.middleware import csrf
 from django.test import SimpleTestCase, TransactionTestCase
 from django.test.runner import DiscoverRunner
 from django.test.utils import iter_test_cases
+from django.utils import timezone, translation
 from django.utils.crypto import get_random_string
 
 from orgadmin.accounts.sessions import sessions
@@ -37,6 +38,7 @@ class AllTestsRunner(DiscoverRunner):
         # that end.
         if "browser" not in self.tags:
             sessions.SEEN_EVERY = 10 * sessions.MINUTE
+        SimpleTestCase.run = run_and_reset_language
         csrf.CSRF_ALLOWED_CHARS = KEY_CHARACTERS
         secrets.token_urlsafe = make_key
 
@@ -67,6 +69,19 @@ class DatabaseTestRunner(AllTestsRunner):
     def load_tests_for_label(self, label, discover_kwargs):
         found = super().load_tests_for_label(label, discover_kwargs)
         return TestSuite(test for test in iter_test_cases(found) if may_use(test))
+
+
+def run_and_reset_language(test, result=None):
+    """Run a test, and then use the language of the settings again.
+
+    A request leaves the language of its person active in the thread. On a site, the
+    next request sets its own, but the next test may format a date before any request.
+    """
+    try:
+        return TestCase.run(test, result)
+    finally:
+        translation.deactivate()
+        timezone.deactivate()
 
 
 def make_key(size=32):

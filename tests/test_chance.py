@@ -1,17 +1,25 @@
-"""Tests that something is missing do not fail by chance.
+"""Tests do not fail by chance.
 
-Pages, sessions and emails contain random text, such as tokens, and times. Random text
-soon contains any three letters or digits. So a text that must be missing has to be
-longer, or contain a character that no token has.
+Pages, sessions and emails contain hashes, tokens, times and IDs, which soon contain any
+three letters or digits. So a text that must be missing has to be longer, or contain a
+character that none of these has.
+
+Which tests run in the same process differs from run to run. So no test leaves its
+language to the next one.
 """
 
 import ast
 import re
 from copy import deepcopy
+from datetime import datetime
 from pathlib import Path
+from unittest import TestResult
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.test import SimpleTestCase
+from django.utils import timezone, translation
+from django.utils.formats import date_format
 
 TESTS = Path(settings.BASE_DIR, "tests")
 
@@ -81,7 +89,7 @@ class InsertText(ast.NodeTransformer):
         return self.text if is_read and node.id == self.variable else node
 
 
-class ChanceTests(SimpleTestCase):
+class MissingTextTests(SimpleTestCase):
     def test_a_text_that_must_be_missing_is_long_enough(self):
         found = []
         for path in sorted(TESTS.rglob("*.py")):
@@ -108,3 +116,21 @@ class ChanceTests(SimpleTestCase):
         ):
             with self.subTest(source=source):
                 self.assertEqual(find_calls(source), [])
+
+
+class GermanInTokyo(SimpleTestCase):
+    """Leaves a language and a time zone, like a request of someone who uses them."""
+
+    def runTest(self):
+        translation.activate("de")
+        timezone.activate(ZoneInfo("Asia/Tokyo"))
+        self.assertEqual(date_format(datetime(2026, 7, 1)), "1. Juli 2026")
+
+
+class LanguageTests(SimpleTestCase):
+    def test_no_test_leaves_its_language_or_time_zone_to_the_next_one(self):
+        result = TestResult()
+        GermanInTokyo().run(result)
+        self.assertTrue(result.wasSuccessful(), result.failures)
+        self.assertEqual(date_format(datetime(2026, 7, 1)), "July 1, 2026")
+        self.assertEqual(timezone.get_current_timezone_name(), settings.TIME_ZONE)
