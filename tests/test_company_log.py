@@ -213,6 +213,8 @@ class RefusalTests(LogCase):
                 ids.append(entry["request"])
 
         log = logging.getLogger("orgadmin.company")
-        with mock.patch.multiple(log, handlers=[Keep()], level=logging.INFO):
+        handler = Keep()
+        with self.assertLogs(log, "INFO"):
+            log.addHandler(handler)
             response = self.client.get(CALLBACK, {"state": "x"})
         self.assertEqual(ids, [response["X-Request-ID"]])
