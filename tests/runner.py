@@ -29,16 +29,19 @@ OBJECTS_BEFORE_COLLECTION = 10_000
 
 
 class AllTestsRunner(DiscoverRunner):
-    """Runs tests. Some of them copy the database before any test has used it."""
+    """Runs the tests, and before them copies the database that no test has used.
+
+    Some tests start processes, which use copies of this copy.
+    """
 
     def setup_test_environment(self, **kwargs):
         super().setup_test_environment(**kwargs)
-        # Tests that count queries, or that compare pages, would notice that a session
-        # stores its use if the machine pauses for a minute. Browsers wait for sessions
-        # that end.
+        # A session stores once a minute that it is used. After a pause of the machine,
+        # this would disturb tests that count queries or compare pages. Browser tests
+        # keep the real interval, because they wait for sessions to end.
         if "browser" not in self.tags:
             sessions.SEEN_EVERY = 10 * sessions.MINUTE
-        SimpleTestCase.run = run_and_reset_language
+        SimpleTestCase.run = run_and_reset_locale
         csrf.CSRF_ALLOWED_CHARS = KEY_CHARACTERS
         secrets.token_urlsafe = make_key
 
@@ -47,8 +50,8 @@ class AllTestsRunner(DiscoverRunner):
         created = super().setup_databases(**kwargs)
         if created:
             self.resources.enter_context(template_of_scratch_databases())
-        # What exists now lasts as long as the tests, so nobody has to look through it
-        # for garbage. The processes that run the tests begin as copies of this one.
+        # What exists now is needed until the end, so Python does not need to search it
+        # for garbage. The processes that run the tests are copies of this one.
         gc.collect()
         gc.freeze()
         gc.set_threshold(OBJECTS_BEFORE_COLLECTION)
@@ -71,11 +74,11 @@ class DatabaseTestRunner(AllTestsRunner):
         return TestSuite(test for test in iter_test_cases(found) if may_use(test))
 
 
-def run_and_reset_language(test, result=None):
-    """Run a test, and then use the language of the settings again.
+def run_and_reset_locale(test, result=None):
+    """Run a test, and then use the language and time zone of the settings again.
 
-    A request leaves the language of its person active in the thread. On a site, the
-    next request sets its own, but the next test may format a date before any request.
+    A request leaves the language and time zone of its person active. On a site, the
+    next request sets its own. But the next test may format a date before any request.
     """
     try:
         return TestCase.run(test, result)

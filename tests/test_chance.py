@@ -1,11 +1,11 @@
 """Tests do not fail by chance.
 
-Pages, sessions and emails contain hashes, tokens, times and IDs, which soon contain any
-three letters or digits. So a text that must be missing has to be longer, or contain a
-character that none of these has.
+Pages, sessions and emails contain hashes, tokens, times and IDs. By chance, these
+contain almost any three letters or digits. So a text that must be missing has to be
+longer, or contain a character that is neither a letter nor a digit.
 
 Which tests run in the same process differs from run to run. So no test leaves its
-language to the next one.
+language or time zone active for the next one.
 """
 
 import ast
@@ -39,7 +39,7 @@ def is_short(node: ast.expr) -> bool:
 
 
 def fails_by_chance(call: ast.Call) -> bool:
-    """Return whether a call asserts that a short text is missing from random text."""
+    """Return whether a call asserts that a short text is missing from a text."""
     if not isinstance(call.func, ast.Attribute) or len(call.args) < 2:
         return False
     first, second = call.args[:2]
@@ -62,16 +62,16 @@ def find_calls(source: str) -> list[ast.Call]:
 
 
 def find_calls_in_loop(loop: ast.For) -> list[ast.Call]:
-    """Return the calls that can fail by chance with one of the texts of a loop.
+    """Return the calls in a loop that can fail by chance with one of its texts.
 
-    Such a loop is `for text in ("Ada", "Ben"): ...`.
+    Only finds loops over a tuple of texts, such as `for text in ("Ada", "Ben"): ...`.
     """
     if not isinstance(loop.iter, ast.Tuple) or not isinstance(loop.target, ast.Name):
         return []
     short = [text for text in loop.iter.elts if is_short(text)]
     if not short:
         return []
-    # The loop as if it had the text in place of the variable
+    # Replace the variable with the first short text.
     unrolled = InsertText(loop.target.id, short[0]).visit(deepcopy(loop))
     calls = [node for node in ast.walk(unrolled) if isinstance(node, ast.Call)]
     return [call for call in calls if fails_by_chance(call)]
@@ -119,7 +119,10 @@ class MissingTextTests(SimpleTestCase):
 
 
 class GermanInTokyo(SimpleTestCase):
-    """Leaves a language and a time zone, like a request of someone who uses them."""
+    """Leaves a language and a time zone active, as a request does.
+
+    `LanguageTests` runs it. The test runner also runs it as a test of its own.
+    """
 
     def runTest(self):
         translation.activate("de")

@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 
 from orgadmin.access.roles import ROLES_BY_KEY
 from orgadmin.models import Contact, Organization, User
-from orgadmin.operations import RecordChangesOf
+from orgadmin.operations import UpdateChangedAt
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.membership import change_roles
 from orgadmin.records.columns import FIELDS
@@ -142,7 +142,7 @@ class TriggersTests(TestCase):
         self.assertCountEqual(
             read_recorded_columns("orgadmin_organization_changed"),
             FIELDS,
-            "Write a migration with RecordChangesOf: docs/changing.md shows how.",
+            "Write a migration with UpdateChangedAt: docs/changing.md shows how.",
         )
         triggers = importlib.import_module("orgadmin.migrations.0057_list_triggers")
         fields = {field.column for field in Contact._meta.fields}
@@ -167,11 +167,11 @@ class NewColumnTests(TransactionTestCase):
         self.assertEqual(read_triggers(), triggers)
 
 
-class RecordChangesOfTests(TransactionTestCase):
-    def apply(self, columns, *, before, is_undone=False):
-        operation = RecordChangesOf(columns, before=before)
+class UpdateChangedAtTests(TransactionTestCase):
+    def apply(self, columns, *, before, is_reversed=False):
+        operation = UpdateChangedAt(columns, before=before)
         with connection.schema_editor() as editor:
-            if is_undone:
+            if is_reversed:
                 operation.reverse_code(None, editor)
             else:
                 operation.code(None, editor)
@@ -184,7 +184,7 @@ class RecordChangesOfTests(TransactionTestCase):
         execute("UPDATE orgadmin_organization SET trashed_by_name = 'Mary'")
         acme.refresh_from_db()
         self.assertGreater(acme.changed_at, LONG_AGO)
-        self.apply(columns, before=FIELDS, is_undone=True)
+        self.apply(columns, before=FIELDS, is_reversed=True)
         change_long_ago()
         execute("UPDATE orgadmin_organization SET trashed_by_name = 'John'")
         acme.refresh_from_db()

@@ -278,91 +278,95 @@ ROWS_READ = """
 
 
 class UpdateRoleHoldersTests(TransactionTestCase):
-    """Triggers record other roles after a migration with `UpdateRoleHolders`."""
+    """After a migration with `UpdateRoleHolders`, the triggers record a new role."""
 
     BEFORE = [role.key for role in ROLES]
-    AFTER = [*BEFORE, "owner"]
+    AFTER = [*BEFORE, "visitor"]
 
     def setUp(self):
         self.acme = create_organization("Acme")
         self.mary = create_user("mary")
         self.john = create_user("john", reviewer_of=[self.acme])
-        self.owners = Group.objects.create(name="Acme Owner")
+        self.visitors = Group.objects.create(name="Acme Visitor")
         time = "timestamptz" if connection.vendor == "postgresql" else "datetime"
-        self.execute(f"ALTER TABLE orgadmin_roleholder ADD COLUMN owner_until {time}")
-        self.execute("ALTER TABLE orgadmin_organization ADD COLUMN owner_id integer")
+        self.execute(f"ALTER TABLE orgadmin_roleholder ADD COLUMN visitor_until {time}")
+        self.execute("ALTER TABLE orgadmin_organization ADD COLUMN visitor_id integer")
         self.addCleanup(self.drop_columns)
         self.apply()
 
     def drop_columns(self):
-        self.apply(is_undone=True)
-        self.execute("ALTER TABLE orgadmin_roleholder DROP COLUMN owner_until")
-        self.execute("ALTER TABLE orgadmin_organization DROP COLUMN owner_id")
+        self.apply(is_reversed=True)
+        self.execute("ALTER TABLE orgadmin_roleholder DROP COLUMN visitor_until")
+        self.execute("ALTER TABLE orgadmin_organization DROP COLUMN visitor_id")
 
     def execute(self, statement, *parameters):
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def apply(self, *, is_undone=False):
+    def apply(self, *, is_reversed=False):
         operation = UpdateRoleHolders(self.AFTER, before=self.BEFORE)
         with connection.schema_editor() as editor:
-            if is_undone:
+            if is_reversed:
                 operation.reverse_code(None, editor)
             else:
                 operation.code(None, editor)
 
-    def read_owners(self):
+    def read_roles(self):
         return self.execute("""
-            SELECT username, owner_until IS NOT NULL, reviewer_until IS NOT NULL
+            SELECT username, visitor_until IS NOT NULL, reviewer_until IS NOT NULL
             FROM orgadmin_roleholder
             JOIN orgadmin_user ON orgadmin_user.id = user_id
             ORDER BY username
         """)
 
-    def test_records_the_new_role_in_all_the_same_ways(self):
+    def test_records_the_new_role_like_the_others(self):
         john = ("john", False, True)
-        self.mary.groups.add(self.owners)
-        self.assertEqual(self.read_owners(), [john])
-        self.execute(f"UPDATE orgadmin_organization SET owner_id = {self.owners.pk}")
-        self.assertEqual(self.read_owners(), [john, ("mary", True, False)])
+        self.mary.groups.add(self.visitors)
+        self.assertEqual(self.read_roles(), [john])
+        self.execute(
+            f"UPDATE orgadmin_organization SET visitor_id = {self.visitors.pk}"
+        )
+        self.assertEqual(self.read_roles(), [john, ("mary", True, False)])
         self.mary.groups.add(self.acme.reviewer)
-        self.assertEqual(self.read_owners(), [john, ("mary", True, True)])
+        self.assertEqual(self.read_roles(), [john, ("mary", True, True)])
         self.mary.groups.remove(self.acme.reviewer)
-        self.john.groups.add(self.owners)
-        owners = [("john", True, True), ("mary", True, False)]
-        self.assertEqual(self.read_owners(), owners)
-        set_end(self.mary, self.owners, SOON)
+        self.john.groups.add(self.visitors)
+        visitors = [("john", True, True), ("mary", True, False)]
+        self.assertEqual(self.read_roles(), visitors)
+        set_end(self.mary, self.visitors, SOON)
         end = connection.ops.adapt_datetimefield_value(SOON)
         found = self.execute(
-            "SELECT user_id FROM orgadmin_roleholder WHERE owner_until = %s", end
+            "SELECT user_id FROM orgadmin_roleholder WHERE visitor_until = %s", end
         )
         self.assertEqual(found, [(self.mary.pk,)])
         self.john.groups.clear()
-        self.assertEqual(self.read_owners(), [("mary", True, False)])
+        self.assertEqual(self.read_roles(), [("mary", True, False)])
         archive([self.acme.pk], actor=None)
-        self.assertEqual(self.read_owners(), [])
+        self.assertEqual(self.read_roles(), [])
         restore([self.acme.pk], actor=create_superuser())
-        self.assertEqual(self.read_owners(), [("mary", True, False)])
-        self.execute("UPDATE orgadmin_organization SET owner_id = NULL")
-        self.assertEqual(self.read_owners(), [])
+        self.assertEqual(self.read_roles(), [("mary", True, False)])
+        self.execute("UPDATE orgadmin_organization SET visitor_id = NULL")
+        self.assertEqual(self.read_roles(), [])
 
-    def test_records_what_it_did_before_if_it_is_undone(self):
-        self.apply(is_undone=True)
-        self.mary.groups.add(self.owners)
-        self.execute(f"UPDATE orgadmin_organization SET owner_id = {self.owners.pk}")
-        self.assertEqual(self.read_owners(), [("john", False, True)])
+    def test_records_the_previous_roles_if_it_is_reversed(self):
+        self.apply(is_reversed=True)
+        self.mary.groups.add(self.visitors)
+        self.execute(
+            f"UPDATE orgadmin_organization SET visitor_id = {self.visitors.pk}"
+        )
+        self.assertEqual(self.read_roles(), [("john", False, True)])
         self.assertEqual(find_all_wrong(), [])
 
 
 class RolesTests(SimpleTestCase):
-    def test_all_roles_are_recorded(self):
+    def test_role_holder_has_a_field_for_each_role(self):
         fields = {field.name for field in RoleHolder._meta.fields}
         expected = {f"{role.key}_until" for role in ROLES}
         self.assertEqual(fields - {"user", "may_be_inactive"}, expected)
 
-    def test_the_last_migration_records_all_roles(self):
-        # Since migration 0082
+    def test_migrations_record_all_roles(self):
+        # Migration 0082 records these roles.
         recorded = ["admin", "reviewer"]
         graph = MigrationLoader(None).graph
         [last] = graph.leaf_nodes("orgadmin")

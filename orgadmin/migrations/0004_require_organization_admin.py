@@ -21,6 +21,6 @@ class Migration(migrations.Migration):
                 to="auth.group",
                 verbose_name="admin group",
             ),
-            before="0002_organization_admin",
+            nullable="0002_organization_admin",
         )
     ]

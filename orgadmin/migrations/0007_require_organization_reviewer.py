@@ -21,6 +21,6 @@ class Migration(migrations.Migration):
                 to="auth.group",
                 verbose_name="reviewer group",
             ),
-            before="0005_organization_reviewer",
+            nullable="0005_organization_reviewer",
         )
     ]

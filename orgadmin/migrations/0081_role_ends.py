@@ -1,4 +1,4 @@
-"""Until when people hold roles, step 1 of 4: add what lists filter by.
+"""When people's roles end, step 1 of 4: add what lists filter by.
 
 - `RoleHolder` says of each person until when they are admin, and until when reviewer,
   of an organization.

@@ -1,16 +1,18 @@
-"""Until when people hold roles, step 2 of 4: let triggers keep it.
+"""When people's roles end, step 2 of 4: add triggers that update the columns.
 
 - `admins_end_at` follows what `active_admins` follows, and the ends of memberships. It
   is NULL if there is no active admin, or one whose membership has no end.
 - `RoleHolder` has a row for each person who is in a group of an organization that is
-  not archived, with the latest end of these memberships. It follows memberships, their
-  ends, and archiving.
+  not archived, with the latest end of these memberships. Triggers update it when
+  memberships, their ends or `is_active` change, and when an organization is added or
+  archived, or gets other groups.
 
 Both count memberships that have ended until a worker removes them. Readers compare the
 end with the clock.
 
-`orgadmin/operations/role_holders.py` contains what differs with the roles. The functions
-and triggers of migration 0057 that count active admins are replaced.
+`orgadmin/operations/role_holders.py` contains the parts that depend on the roles.
+Migration 0057 counts active admins. This migration replaces two of its functions on
+PostgreSQL, and four of its triggers on SQLite.
 """
 
 from django.db import migrations
@@ -27,10 +29,7 @@ ROLES = ["admin", "reviewer"]
 
 # Replaces two functions of migration 0057. The first one also keeps `admins_end_at`.
 #
-# While a transaction adds many rows, PostgreSQL may note that these tables are empty,
-# because it does not count rows that are not committed yet. The planner then takes any
-# order of joins for equally cheap, and reads all organizations for each membership. So
-# there is no join here, and arrays are compared with "= ANY", which an index answers.
+# `role_holders.py` explains why there are no joins with organizations.
 POSTGRESQL_COUNT = """
     CREATE OR REPLACE FUNCTION orgadmin_count_admins(organization_ids bigint[])
     RETURNS void
@@ -173,7 +172,8 @@ POSTGRESQL = """
     LANGUAGE plpgsql
     AS $$
     BEGIN
-        -- The organization may have been deleted before its groups.
+        -- Update all former members. Their organization may already be deleted, so the
+        -- groups do not show which of them had a role.
         PERFORM orgadmin_update_role_holders(
             ARRAY(SELECT DISTINCT user_id FROM old_rows), false
         );

@@ -1,7 +1,7 @@
-"""Until when people hold roles, step 3 of 4: fill the columns.
+"""When people's roles end, step 3 of 4: fill the columns.
 
-Each batch is one transaction with one statement that writes. Filling a batch again
-changes nothing, so an interrupted migration can start again.
+Each batch is one transaction. Filling a batch again changes nothing, so an interrupted
+migration can be run again. Triggers fill the rows that are added later.
 """
 
 from django.db import connections, migrations
@@ -11,7 +11,7 @@ from orgadmin.operations import commit
 from orgadmin.operations.role_holders import (
     END_OF_LAST_ADMIN,
     NEVER,
-    write_latest_ends,
+    build_latest_ends,
 )
 
 # The IDs of a batch are in a range of this length.
@@ -54,7 +54,7 @@ def fill(apps, schema_editor):
     vendor = schema_editor.connection.vendor
     end = END_OF_LAST_ADMIN.format(never=NEVER[vendor])
     fill_model(apps, schema_editor, "Organization", FILL_ORGANIZATIONS.format(end=end))
-    latest_ends = write_latest_ends(["admin", "reviewer"], vendor)
+    latest_ends = build_latest_ends(["admin", "reviewer"], vendor)
     fill_holders = FILL_HOLDERS[vendor].format(latest_ends=latest_ends)
     fill_model(apps, schema_editor, "User", fill_holders)
 
@@ -63,22 +63,22 @@ def fill_model(apps, schema_editor, model_name, statement):
     model = apps.get_model("orgadmin", model_name)
     rows = model._base_manager.using(schema_editor.connection.alias)
     highest = rows.aggregate(highest=Max("pk"))["highest"] or 0
-    for last_pk in range(0, highest, BATCH):
-        commit(schema_editor, fill_batch, rows, last_pk, statement)
-        if last_pk and last_pk % REPORT_EVERY == 0:
-            print(f" {last_pk:,} ...", end="", flush=True)
+    for after_pk in range(0, highest, BATCH):
+        commit(schema_editor, fill_batch, rows, after_pk, statement)
+        if after_pk and after_pk % REPORT_EVERY == 0:
+            print(f" {after_pk:,} ...", end="", flush=True)
 
 
-def fill_batch(rows, last_pk, statement):
-    """Fill the rows with the next keys after `last_pk`.
+def fill_batch(rows, after_pk, statement):
+    """Fill the rows whose IDs are in the range after `after_pk`.
 
-    They are locked before the statement that fills them, which then sees what others
-    have committed.
+    Locks the rows first. The statement then sees what other transactions have
+    committed.
     """
-    batch = rows.filter(pk__gt=last_pk, pk__lte=last_pk + BATCH).order_by("pk")
+    batch = rows.filter(pk__gt=after_pk, pk__lte=after_pk + BATCH).order_by("pk")
     list(batch.select_for_update(no_key=True).values_list("pk"))
     with connections[rows.db].cursor() as cursor:
-        cursor.execute(statement, [last_pk, last_pk + BATCH])
+        cursor.execute(statement, [after_pk, after_pk + BATCH])
 
 
 class Migration(migrations.Migration):

@@ -1,4 +1,4 @@
-"""Until when people hold roles, step 4 of 4: find organizations whose admins end.
+"""When people's roles end, step 4 of 4: find organizations whose admins end.
 
 On PostgreSQL, the index is built without blocking reads or writes. If the migration is
 interrupted, PostgreSQL leaves an invalid index. Running the migration again replaces

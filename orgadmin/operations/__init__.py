@@ -1,9 +1,9 @@
-"""Operations for migrations, which can import this package and nothing else of the app.
+"""Operations for migrations, which import nothing else from the app.
 
-Old migrations use these modules, too, and must keep doing the same.
+Old migrations use these modules, too, so their results must stay the same.
 """
 
-from orgadmin.operations.changed_at import RecordChangesOf
+from orgadmin.operations.changed_at import UpdateChangedAt
 from orgadmin.operations.indexes import create_index, drop_index
 from orgadmin.operations.required_relation import PopulateGroups, RequireRelation
 from orgadmin.operations.role_holders import UpdateRoleHolders
@@ -13,7 +13,7 @@ from orgadmin.operations.transactions import commit
 __all__ = [
     "AddSortColumn",
     "PopulateGroups",
-    "RecordChangesOf",
+    "UpdateChangedAt",
     "RequireRelation",
     "UpdateRoleHolders",
     "commit",

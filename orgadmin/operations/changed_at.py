@@ -32,7 +32,7 @@ ORGANIZATION_CHANGED = {
 }
 
 
-class RecordChangesOf(migrations.RunPython):
+class UpdateChangedAt(migrations.RunPython):
     """Set the columns of organizations whose changes update `changed_at`.
 
     `columns` is the new list of columns. `before` is the previous list, which is
@@ -45,9 +45,9 @@ class RecordChangesOf(migrations.RunPython):
     def __init__(self, columns: Sequence[str], *, before: Sequence[str]) -> None:
         self.columns = columns
         self.before = before
-        super().__init__(self._record, self._restore)
+        super().__init__(self._update, self._restore)
 
-    def _record(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    def _update(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
         self._replace_trigger(schema_editor, self.columns)
 
     def _restore(

@@ -1,4 +1,4 @@
-"""Indexes that are created and dropped without blocking reads or writes."""
+"""Indexes that are created and dropped without blocking others, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ def create_index(
 
 
 def drop_index(schema_editor: BaseDatabaseSchemaEditor, name: str) -> None:
-    """Drop an index if it exists, without blocking reads or writes."""
+    """Drop an index if it exists.
+
+    On PostgreSQL, this blocks neither reads nor writes, and the migration needs
+    `atomic = False`.
+    """
     concurrently = get_concurrently(schema_editor)
     schema_editor.execute(f"DROP INDEX {concurrently} IF EXISTS {name}")
 
 
 def get_concurrently(schema_editor: BaseDatabaseSchemaEditor) -> str:
-    """Return the keyword that avoids blocking writes, or "" on SQLite."""
+    """Return the keyword that avoids blocking others, or "" on SQLite."""
     if schema_editor.connection.vendor == "postgresql":
         return "CONCURRENTLY"
     return ""

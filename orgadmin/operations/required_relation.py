@@ -50,10 +50,11 @@ class RowWithGroup:
 def is_taken(
     name: str, taken: set[str], looked_up: set[str], groups: models.QuerySet
 ) -> bool:
-    """Return whether a group has this name.
+    """Return whether a group has this name, or is about to get it.
 
-    `taken` contains names that are known to be taken. Names that are in `looked_up` but
-    not in `taken` are free. All other names are looked up with a query.
+    `taken` contains the names of groups, and the names chosen for earlier rows. Names
+    that are in `looked_up` but not in `taken` are free. Other names are looked up with
+    a query.
     """
     if name in taken:
         return True
@@ -149,7 +150,7 @@ class PopulateGroups(migrations.RunPython):
     def _create_groups(
         self, rows: models.QuerySet, groups: models.QuerySet
     ) -> list[RowWithoutGroup]:
-        """Create a group for each row of the first batch, and return the batch."""
+        """Create and link a group for each row of the first batch. Return the batch."""
         locked = rows.select_for_update(no_key=True).values_list("pk", "name")
         batch = [RowWithoutGroup(pk, name) for pk, name in locked[:BATCH]]
         names = self._choose_names(batch, groups)
@@ -241,22 +242,22 @@ class RequireRelation(migrations.AlterField):
     """Make a relation NOT NULL.
 
     Raises `IntegrityError` if the relation is missing in some rows. The message lists
-    the rows and says how to fill them: by going back to the migration `before`, which
-    precedes the migration that fills the relation. Reversing this operation allows NULL
-    again.
+    the first of these rows, and says how to fill them: use `--fake` to mark the
+    migration that fills the relation as not applied, and run it again. `nullable` is
+    the migration before that one. Reversing this operation allows NULL again.
 
-    On PostgreSQL, the database backend first adds a NOT VALID check constraint and
-    validates it. With this constraint, SET NOT NULL does not have to scan the table, so
-    it blocks readers only for a moment.
+    On PostgreSQL, django-pg-zero-downtime-migrations first adds a NOT VALID check
+    constraint and validates it. With this constraint, SET NOT NULL does not scan the
+    table, so it blocks others only for a moment. Django's own backend scans the table.
     """
 
-    # AlterField's own deconstruct() leaves out `before`.
+    # AlterField's own deconstruct() leaves out `nullable`.
     deconstruct = migrations.operations.base.Operation.deconstruct
 
     def __init__(
-        self, model_name: str, name: str, field: models.Field, *, before: str
+        self, model_name: str, name: str, field: models.Field, *, nullable: str
     ) -> None:
-        self.before = before
+        self.nullable = nullable
         super().__init__(model_name, name, field)
 
     def database_forwards(
@@ -294,8 +295,9 @@ class RequireRelation(migrations.AlterField):
         to_model = to_state.apps.get_model(app_label, self.model_name)
         from_field = copy(from_model._meta.get_field(self.name))
         to_field = copy(to_model._meta.get_field(self.name))
-        # Otherwise, Django drops the foreign key constraint and adds it again. That
-        # locks both tables while all rows are checked.
+        # Otherwise, Django drops the foreign key constraint and adds it again. In
+        # between, the table has no constraint. Django's own backend also blocks writers
+        # while it checks all rows.
         from_field.db_constraint = False
         to_field.db_constraint = False
         schema_editor.alter_field(from_model, from_field, to_field)
@@ -332,7 +334,7 @@ class RequireRelation(migrations.AlterField):
             listed += " …"
         return IntegrityError(
             f"{subject} no {self.name}: {listed}. The previous release still saves such"
-            f" rows. Stop it. Then run “manage.py migrate {app_label} {self.before}"
+            f" rows. Stop it. Then run “manage.py migrate {app_label} {self.nullable}"
             f" --fake”, which only marks the migration that fills “{self.name}” as not"
             " done, and “manage.py migrate”, which runs it again."
         )

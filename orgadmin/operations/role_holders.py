@@ -3,17 +3,17 @@
 Database triggers keep the table up to date. For each role, it has a column such as
 `reviewer_until`, and organizations have a column such as `reviewer_id`.
 
-On PostgreSQL, rows of `RoleHolder` are locked after users and organizations, in the
-order of their keys, and computed with a new statement, which sees what others have
-committed. Whoever adds members has locked these users, so no one is deactivated at the
-same time. Whoever restores an organization has not, so for new rows it is not known
-whether the person is active.
+On PostgreSQL, the functions lock users first, then organizations, then rows of
+`RoleHolder`, each in the order of their IDs. The next statement then sees what other
+transactions have committed. A transaction that adds members locks them, so they cannot
+be deactivated at the same time. A transaction that restores an organization does not
+lock its members, so `may_be_inactive` is True in new rows.
 
-While a transaction adds many rows, PostgreSQL may note that a table is empty, because
-it does not count rows that are not committed yet. The planner would then take any order
-of joins for equally cheap, and read all organizations for each membership. So there are
-no joins with organizations here, and arrays are compared with "= ANY", which an index
-answers.
+PostgreSQL's statistics do not count rows that are not committed yet. While a
+transaction adds many rows, PostgreSQL may assume that a table is empty. All orders of
+joins then seem equally cheap, and it might read all organizations for each membership.
+So the functions do not join organizations. They compare columns with arrays, using
+"= ANY", which can use an index.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ END_OF_LAST_ADMIN = """
     WHERE membership.group_id = orgadmin_organization.admin_id AND member.is_active
 """
 
-# The functions that differ with the roles. Migration 0082 has those that do not, and
-# the triggers that call all of them.
+# The functions that depend on the roles. Migration 0082 has the other functions, and
+# the triggers.
 POSTGRESQL = """
-    -- With `are_locked`, the caller has locked the users.
+    -- `are_locked`: whether the caller has locked the users.
     CREATE OR REPLACE FUNCTION orgadmin_update_role_holders(
         user_ids bigint[], are_locked boolean
     )
@@ -95,8 +95,8 @@ POSTGRESQL = """
         DELETE FROM orgadmin_roleholder
         WHERE user_id = ANY(user_ids) AND {has_no_role};
 
-        -- Someone else may be adding the same rows. Both then know of a membership of
-        -- which the other one does not.
+        -- Another transaction may add a row for the same person at the same time. Each
+        -- may see a membership that the other does not, so the later end is kept.
         INSERT INTO orgadmin_roleholder AS holder
             (user_id, {columns}, may_be_inactive)
         SELECT found.id, {found_columns}, found.may_be_inactive
@@ -135,8 +135,8 @@ POSTGRESQL = """
             WHERE id = ANY(user_ids)
             ORDER BY id
             FOR NO KEY UPDATE;
-            -- None of these is archived meanwhile. The other trigger has locked the
-            -- organizations that get admins.
+            -- Lock the organizations, so that they are not archived at the same time.
+            -- orgadmin_members_joined() has already locked those that get admins.
             PERFORM 1
             FROM orgadmin_organization
             WHERE {gets_other_members}
@@ -197,7 +197,7 @@ SQLITE_MEMBERS = """
     WHERE group_id IN ({groups})
 """
 
-# The triggers that differ with the roles: {name: what comes after its name}.
+# The triggers that depend on the roles: {name: what comes after it}.
 SQLITE = {
     "orgadmin_role_holders_joined": """
         AFTER INSERT ON orgadmin_user_groups
@@ -248,9 +248,13 @@ SQLITE = {
 class UpdateRoleHolders(migrations.RunPython):
     """Set the roles that `RoleHolder` records.
 
-    `roles` is the new list of roles, with "admin" first, as in `ROLES`. `before` is the
-    previous list, which is restored if the operation is reversed. The operation does
-    not fill the column of a new role: nobody holds this role yet.
+    `roles` is the new list of roles, in the order of `ROLES`. `before` is the previous
+    list, which is restored if the operation is reversed. Columns such as `owner_until`
+    and `owner_id` must exist. The column of a new role is not filled, so the groups of
+    this role must still be empty.
+
+    Reversing does not delete the rows of people who only have the new role. They are
+    deleted with the memberships.
     """
 
     # RunPython's own deconstruct() returns its functions instead of our arguments.
@@ -273,13 +277,13 @@ class UpdateRoleHolders(migrations.RunPython):
 def replace_role_holder_triggers(
     schema_editor: BaseDatabaseSchemaEditor, roles: Sequence[str]
 ) -> None:
-    """Replace what differs with the roles: functions, or the triggers of SQLite."""
+    """Replace the functions, or on SQLite the triggers, that depend on the roles."""
     if schema_editor.connection.vendor == "postgresql":
-        statements = POSTGRESQL.format(**write_postgresql_parts(roles))
+        statements = POSTGRESQL.format(**build_postgresql_parts(roles))
         schema_editor.execute(statements, params=None)
         return
     drop_sqlite_triggers(schema_editor)
-    parts = write_sqlite_parts(roles)
+    parts = build_sqlite_parts(roles)
     for name, definition in SQLITE.items():
         statement = f"CREATE TRIGGER {name} {definition.format(**parts)}"
         schema_editor.execute(statement, params=None)
@@ -290,8 +294,8 @@ def drop_sqlite_triggers(schema_editor: BaseDatabaseSchemaEditor) -> None:
         schema_editor.execute(f"DROP TRIGGER IF EXISTS {name}", params=None)
 
 
-def write_postgresql_parts(roles: Sequence[str]) -> dict[str, str]:
-    """Return the parts of POSTGRESQL that differ with the roles."""
+def build_postgresql_parts(roles: Sequence[str]) -> dict[str, str]:
+    """Return the parts of POSTGRESQL that depend on the roles."""
     others = [role for role in roles if role != "admin"]
     greatest = "GREATEST(holder.{role}_until, EXCLUDED.{role}_until)"
     differs = "new_rows.{role}_id IS DISTINCT FROM old_rows.{role}_id"
@@ -301,55 +305,63 @@ def write_postgresql_parts(roles: Sequence[str]) -> dict[str, str]:
         WHERE {role}_id = ANY(group_ids)
     """
     return {
-        "columns": for_each(roles, "{role}_until"),
-        "found_columns": for_each(roles, "found.{role}_until"),
-        "latest_ends": write_latest_ends(roles, "postgresql"),
-        "set_found": for_each(roles, "{role}_until = found.{role}_until"),
-        "set_greatest": for_each(roles, "{role}_until = " + greatest),
-        "differs": for_each(
+        "columns": join_for_roles(roles, "{role}_until"),
+        "found_columns": join_for_roles(roles, "found.{role}_until"),
+        "latest_ends": build_latest_ends(roles, "postgresql"),
+        "set_found": join_for_roles(roles, "{role}_until = found.{role}_until"),
+        "set_greatest": join_for_roles(roles, "{role}_until = " + greatest),
+        "differs": join_for_roles(
             roles, "holder.{role}_until IS DISTINCT FROM found.{role}_until", " OR "
         ),
-        "has_no_role": for_each(roles, "{role}_until IS NULL", " AND "),
-        "has_found_role": for_each(roles, "found.{role}_until IS NOT NULL", " OR "),
-        "groups_of_roles": for_each(roles, groups_of_role, " UNION ALL "),
-        "gets_other_members": for_each(others, "{role}_id = ANY(group_ids)", " OR "),
-        "groups": for_each(roles, "{role}_id"),
-        "old_groups": for_each(roles, "old_rows.{role}_id"),
-        "new_groups": for_each(roles, "new_rows.{role}_id"),
-        "groups_differ": for_each(roles, differs, " OR "),
+        "has_no_role": join_for_roles(roles, "{role}_until IS NULL", " AND "),
+        "has_found_role": join_for_roles(
+            roles, "found.{role}_until IS NOT NULL", " OR "
+        ),
+        "groups_of_roles": join_for_roles(roles, groups_of_role, " UNION ALL "),
+        "gets_other_members": join_for_roles(
+            others, "{role}_id = ANY(group_ids)", " OR "
+        ),
+        "groups": join_for_roles(roles, "{role}_id"),
+        "old_groups": join_for_roles(roles, "old_rows.{role}_id"),
+        "new_groups": join_for_roles(roles, "new_rows.{role}_id"),
+        "groups_differ": join_for_roles(roles, differs, " OR "),
     }
 
 
-def write_sqlite_parts(roles: Sequence[str]) -> dict[str, str]:
-    """Return the parts of SQLITE that differ with the roles."""
-    members = SQLITE_MEMBERS.format(groups=for_each(roles, "NEW.{role}_id"))
-    former_members = SQLITE_MEMBERS.format(groups=for_each(roles, "OLD.{role}_id"))
+def build_sqlite_parts(roles: Sequence[str]) -> dict[str, str]:
+    """Return the parts of SQLITE that depend on the roles."""
+    members = SQLITE_MEMBERS.format(groups=join_for_roles(roles, "NEW.{role}_id"))
+    former_members = SQLITE_MEMBERS.format(
+        groups=join_for_roles(roles, "OLD.{role}_id")
+    )
     return {
         "end_of_last_admin": END_OF_LAST_ADMIN.format(never=NEVER["sqlite"]),
-        "group_columns": for_each(roles, "{role}_id"),
-        "groups_differ": for_each(roles, "OLD.{role}_id IS NOT NEW.{role}_id", " OR "),
-        "is_group_of_role": for_each(roles, "{role}_id = NEW.group_id", " OR "),
+        "group_columns": join_for_roles(roles, "{role}_id"),
+        "groups_differ": join_for_roles(
+            roles, "OLD.{role}_id IS NOT NEW.{role}_id", " OR "
+        ),
+        "is_group_of_role": join_for_roles(roles, "{role}_id = NEW.group_id", " OR "),
         "members": members,
-        "holder": write_sqlite_update(roles, "NEW.user_id"),
-        "former_holder": write_sqlite_update(roles, "OLD.user_id"),
-        "holders": write_sqlite_update(roles, members),
-        "former_holders": write_sqlite_update(roles, former_members),
+        "holder": build_sqlite_update(roles, "NEW.user_id"),
+        "former_holder": build_sqlite_update(roles, "OLD.user_id"),
+        "holders": build_sqlite_update(roles, members),
+        "former_holders": build_sqlite_update(roles, former_members),
     }
 
 
-def write_sqlite_update(roles: Sequence[str], users: str) -> str:
+def build_sqlite_update(roles: Sequence[str], users: str) -> str:
     """Return the statements that update the rows of `users`: an ID, or a query."""
     return SQLITE_HOLDERS.format(
         users=users,
-        columns=for_each(roles, "{role}_until"),
-        latest_ends=write_latest_ends(roles, "sqlite"),
-        set_excluded=for_each(roles, "{role}_until = EXCLUDED.{role}_until"),
-        has_no_role=for_each(roles, "{role}_until IS NULL", " AND "),
+        columns=join_for_roles(roles, "{role}_until"),
+        latest_ends=build_latest_ends(roles, "sqlite"),
+        set_excluded=join_for_roles(roles, "{role}_until = EXCLUDED.{role}_until"),
+        has_no_role=join_for_roles(roles, "{role}_until IS NULL", " AND "),
     )
 
 
-def write_latest_ends(roles: Sequence[str], vendor: str) -> str:
-    """Return the columns of a query that reads when the roles of `member` end."""
+def build_latest_ends(roles: Sequence[str], vendor: str) -> str:
+    """Return a column for each role: the latest end of this role of `member`."""
     ends = []
     for role in roles:
         is_unarchived = IS_UNARCHIVED.format(role=role)
@@ -358,6 +370,6 @@ def write_latest_ends(roles: Sequence[str], vendor: str) -> str:
     return ", ".join(ends)
 
 
-def for_each(roles: Sequence[str], template: str, separator: str = ", ") -> str:
-    """Return the template with each role in place of "{role}"."""
+def join_for_roles(roles: Sequence[str], template: str, separator: str = ", ") -> str:
+    """Fill in "{role}" in the template for each role, and join the results."""
     return separator.join(template.format(role=role) for role in roles)

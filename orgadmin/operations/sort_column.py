@@ -15,8 +15,8 @@ class AddSortColumn(migrations.AddField):
     """Add a text column whose values are compared by code point on both databases.
 
     SQLite always compares by code point. PostgreSQL does so if the column has the
-    collation "C". On SQLite, Django would recreate the table, which fails if triggers
-    refer to it.
+    collation "C". On SQLite, Django would rebuild the table, which
+    copies all rows. This operation only adds the column.
     """
 
     def database_forwards(

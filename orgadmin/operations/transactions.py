@@ -1,4 +1,4 @@
-"""A transaction of a migration that hardly blocks others, and is tried again."""
+"""Transactions for data migrations. They hardly block others, and are retried."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ATTEMPTS = 100
 RETRY_SECONDS = 0.1
 
 # PostgreSQL's SQLSTATE codes for errors that other transactions cause.
-NAME_TAKEN = "23505"
-ROW_LOCKED = "55P03"
-DEADLOCK = "40P01"
-BUSY = (NAME_TAKEN, ROW_LOCKED, DEADLOCK)
+UNIQUE_VIOLATION = "23505"
+LOCK_NOT_AVAILABLE = "55P03"
+DEADLOCK_DETECTED = "40P01"
+RETRIED = (UNIQUE_VIOLATION, LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 Result = TypeVar("Result")
 
@@ -32,8 +32,9 @@ def commit(
 ) -> Result:
     """Call `work(*arguments)` in its own transaction, and return the result.
 
-    If another transaction is in the way, rolls back and calls `work` again. After
-    ATTEMPTS attempts, raises the `DatabaseError`.
+    The migration needs `atomic = False`. On PostgreSQL, if another transaction is in
+    the way, this rolls back and calls `work` again. After ATTEMPTS attempts, it raises
+    the `DatabaseError`.
     """
     attempt = 1
     while True:
@@ -43,7 +44,7 @@ def commit(
                 return work(*arguments)
         except DatabaseError as error:
             sqlstate = getattr(error.__cause__, "sqlstate", None)
-            if sqlstate not in BUSY or attempt == ATTEMPTS:
+            if sqlstate not in RETRIED or attempt == ATTEMPTS:
                 raise
         attempt += 1
         time.sleep(RETRY_SECONDS)

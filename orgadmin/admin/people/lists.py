@@ -26,11 +26,11 @@ from orgadmin.models import RoleHolder
 # page would take longer for people with many organizations.
 MAX_COUNTED_MEMBERSHIPS = 100
 
-# Returns for each person: the ID, the number of memberships, and for each role the
-# number of unarchived organizations in which they hold it. All numbers are about at
-# most MAX_COUNTED_MEMBERSHIPS + 1 current memberships of the person. Parameters: the
-# IDs of the people.
-NUMBERS_OF_ROLES_SQL = """
+# Returns for each person: the ID, the number of memberships, and for each role, the
+# number of unarchived organizations. Reads at most MAX_COUNTED_MEMBERSHIPS + 1 current
+# memberships of each person. The ORM cannot join a subquery with a LIMIT. Parameters:
+# the IDs of the people.
+ROLE_COUNTS_SQL = """
     SELECT
         member.id,
         (SELECT COUNT(*) FROM ({first_memberships}) AS first_ones),
@@ -38,7 +38,7 @@ NUMBERS_OF_ROLES_SQL = """
     FROM orgadmin_user member
     WHERE member.id IN ({users})
 """
-NUMBER_OF_ROLE_SQL = """
+ROLE_COUNT_SQL = """
     (
         SELECT COUNT(*)
         FROM ({first_memberships}) AS first_ones
@@ -58,8 +58,8 @@ FIRST_MEMBERSHIPS_SQL = """
 class RoleFilter(ChoiceFilter):
     """Finds people by role, for superusers only. Others must not see all roles.
 
-    The labels are those of the badges in the list: "Platform staff" are superusers, and
-    "Delegated staff" are other staff.
+    As in the badges of the list, "Platform staff" are superusers, and "Delegated staff"
+    are other staff.
     """
 
     title = gettext_lazy("Role")
@@ -84,7 +84,7 @@ class RoleFilter(ChoiceFilter):
 
 
 def holds_role(role):
-    """Return the condition that a person has a role in an organization."""
+    """Return the condition that a person has a role in an unarchived organization."""
     holders = RoleHolder.objects.current(role)
     return Exists(holders.filter(user=OuterRef("pk")))
 
@@ -135,7 +135,7 @@ def is_inactive_with_role():
 
 
 @dataclass(frozen=True)
-class NumbersOfRoles:
+class RoleCounts:
     """The numbers of organizations in which a person holds each role.
 
     If `are_minimum` is True, the actual numbers may be higher, because not all
@@ -146,50 +146,50 @@ class NumbersOfRoles:
     are_minimum: bool
 
 
-NO_ROLES = NumbersOfRoles(dict.fromkeys(ROLES, 0), are_minimum=False)
+NO_ROLES = RoleCounts(dict.fromkeys(ROLES, 0), are_minimum=False)
 
 
-def find_numbers_of_roles(users):
-    """Return {user ID: NumbersOfRoles}. Runs one query."""
+def count_roles(users):
+    """Return {user ID: RoleCounts}. Runs one query."""
     pks = [user.pk for user in users]
     if not pks:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(write_numbers_of_roles(pks), pks)
+        cursor.execute(build_role_counts_sql(pks), pks)
         return {
-            pk: NumbersOfRoles(
+            pk: RoleCounts(
                 dict(zip(ROLES, numbers)), are_minimum=total > MAX_COUNTED_MEMBERSHIPS
             )
             for pk, total, *numbers in cursor.fetchall()
         }
 
 
-def write_numbers_of_roles(pks):
-    """Return the statement NUMBERS_OF_ROLES_SQL for as many people."""
+def build_role_counts_sql(pks):
+    """Return ROLE_COUNTS_SQL with a placeholder for each ID."""
     first_memberships = FIRST_MEMBERSHIPS_SQL.format(
         not_ended=not_ended(), limit=MAX_COUNTED_MEMBERSHIPS + 1
     )
     numbers = [
-        NUMBER_OF_ROLE_SQL.format(first_memberships=first_memberships, role=role.key)
+        ROLE_COUNT_SQL.format(first_memberships=first_memberships, role=role.key)
         for role in ROLES
     ]
-    return NUMBERS_OF_ROLES_SQL.format(
+    return ROLE_COUNTS_SQL.format(
         first_memberships=first_memberships,
         numbers=", ".join(numbers),
         users=placeholders(pks),
     )
 
 
-def render_roles(user, numbers):
+def render_roles(user, counts):
     """Return badges that summarize what a person can do on the site."""
     badges = []
     if user.is_superuser:
         badges.append(pgettext("kind of account", "Platform staff"))
     elif user.is_staff:
         badges.append(_("Delegated staff"))
-    for role, number in numbers.by_role.items():
+    for role, number in counts.by_role.items():
         if number:
-            badges.append(describe_number(role, number, numbers.are_minimum))
+            badges.append(describe_number(role, number, counts.are_minimum))
     return mark_safe(
         " ".join(f'<span class="badge role">{escape(text)}</span>' for text in badges)
     )

@@ -11,7 +11,7 @@ from orgadmin.admin.members.ends import describe_end
 from orgadmin.admin.members.messages import PAST_END, describe_given
 from orgadmin.admin.people.lists import (
     NO_ROLES,
-    find_numbers_of_roles,
+    count_roles,
     render_roles,
 )
 from orgadmin.admin.people.new_person import OrganizationRoleForm
@@ -50,8 +50,8 @@ class OverviewPage:
 
 def show_roles(user):
     """Return the badges of a person's roles, as in the list. Runs one query."""
-    numbers = find_numbers_of_roles([user])
-    return render_roles(user, numbers.get(user.pk, NO_ROLES))
+    counts = count_roles([user])
+    return render_roles(user, counts.get(user.pk, NO_ROLES))
 
 
 class OrganizationsPage:

@@ -48,7 +48,7 @@ from orgadmin.admin.people.lists import (
     NO_ROLES,
     RoleFilter,
     StatusFilter,
-    find_numbers_of_roles,
+    count_roles,
     render_roles,
     render_status,
 )
@@ -340,11 +340,11 @@ class UserAdmin(
         return hidden
 
     def prepare_rows(self, request, rows):
-        numbers = {}
+        counts = {}
         if is_active_superuser(request.user):
-            numbers = find_numbers_of_roles(rows)
+            counts = count_roles(rows)
         for user in rows:
-            user.numbers_of_roles = numbers.get(user.pk, NO_ROLES)
+            user.role_counts = counts.get(user.pk, NO_ROLES)
 
     @admin.display(description=_("Name"))
     def person(self, user):
@@ -363,7 +363,7 @@ class UserAdmin(
 
     @admin.display(description=_("Roles"))
     def roles(self, user):
-        return render_roles(user, user.numbers_of_roles)
+        return render_roles(user, user.role_counts)
 
     @admin.display(description=_("Status"))
     def status(self, user):
