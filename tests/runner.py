@@ -65,8 +65,8 @@ class AllTestsRunner(DiscoverRunner):
 class DatabaseTestRunner(AllTestsRunner):
     """Runs only the tests that can use the database.
 
-    Django does not let a `SimpleTestCase` use the database, so its result is the same
-    with each database.
+    Django does not let a `SimpleTestCase` use the database, so these tests run only
+    once, with SQLite.
     """
 
     def load_tests_for_label(self, label, discover_kwargs):
@@ -96,7 +96,8 @@ def make_key(size=32):
 def may_use(test):
     """Return whether a test may use the database.
 
-    A module that cannot be imported is a test, too, and belongs to neither class.
+    A module that cannot be imported becomes a test that fails. It is not a
+    `SimpleTestCase`, so it runs with each database.
     """
     is_simple = isinstance(test, SimpleTestCase)
     return not is_simple or isinstance(test, TransactionTestCase)

@@ -17,7 +17,6 @@ from unittest import skipUnless
 from urllib.parse import urlsplit
 
 import psycopg
-from django.db import connection
 from django.test import SimpleTestCase
 
 from config.env_file import read_env_file
@@ -246,7 +245,6 @@ class FileTests(SimpleTestCase):
         )
 
 
-@skipUnless(connection.vendor == "postgresql", "These commands are for PostgreSQL")
 @skipUnless(POSTGRES_BIN, "PostgreSQL is missing: apt-get install postgresql")
 class DatabaseTests(SimpleTestCase):
     """A PostgreSQL server of the machine, from its first role to a restored backup."""

@@ -1,4 +1,4 @@
-"""Tests do not fail by chance.
+"""The tests themselves: they do not fail by chance, and each of them runs.
 
 Pages, sessions and emails contain hashes, tokens, times and IDs. By chance, these
 contain almost any three letters or digits. So a text that must be missing has to be
@@ -6,9 +6,13 @@ longer, or contain a character that is neither a letter nor a digit.
 
 Which tests run in the same process differs from run to run. So no test leaves its
 language or time zone active for the next one.
+
+A `SimpleTestCase` only runs with SQLite (`DatabaseTestRunner`). If it were skipped
+there, it would never run.
 """
 
 import ast
+import inspect
 import re
 from copy import deepcopy
 from datetime import datetime
@@ -18,8 +22,13 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.test import SimpleTestCase
+from django.test.runner import DiscoverRunner
+from django.test.utils import iter_test_cases
 from django.utils import timezone, translation
 from django.utils.formats import date_format
+
+from tests import test_migration_rules, test_role_holders
+from tests.runner import may_use
 
 TESTS = Path(settings.BASE_DIR, "tests")
 
@@ -29,6 +38,11 @@ SHORT = re.compile(r"[A-Za-z0-9]{0,3}|[0-9a-f]{0,5}")
 # What holds a text, such as that of a page, instead of a list.
 HOLDS_TEXT = re.compile(
     r"str\(|repr\(|\.decode\(|\.join\(|\b(texts?|body|email|page|content)$"
+)
+
+# The decorators of what only runs with PostgreSQL.
+FOR_POSTGRESQL = re.compile(
+    r'@(on_postgresql\b|skipUnless\(\s*connection\.vendor == "postgresql")'
 )
 
 
@@ -89,6 +103,11 @@ class InsertText(ast.NodeTransformer):
         return self.text if is_read and node.id == self.variable else node
 
 
+def is_for_postgresql(test_class: type) -> bool:
+    """Return whether a class, or one of its tests, is skipped with SQLite."""
+    return FOR_POSTGRESQL.search(inspect.getsource(test_class)) is not None
+
+
 class MissingTextTests(SimpleTestCase):
     def test_a_text_that_must_be_missing_is_long_enough(self):
         found = []
@@ -128,6 +147,21 @@ class GermanInTokyo(SimpleTestCase):
         translation.activate("de")
         timezone.activate(ZoneInfo("Asia/Tokyo"))
         self.assertEqual(date_format(datetime(2026, 7, 1)), "1. Juli 2026")
+
+
+class SkippedTests(SimpleTestCase):
+    def test_no_test_is_skipped_with_both_databases(self):
+        suite = DiscoverRunner(verbosity=0).build_suite()
+        never_run = set()
+        for test in iter_test_cases(suite):
+            if not may_use(test) and is_for_postgresql(type(test)):
+                never_run.add(type(test).__name__)
+        self.assertEqual(never_run, set())
+
+    def test_tests_for_postgresql_are_found(self):
+        self.assertTrue(is_for_postgresql(test_role_holders.BulkLoadTests))
+        self.assertTrue(is_for_postgresql(test_migration_rules.PendingTriggersTests))
+        self.assertFalse(is_for_postgresql(test_role_holders.RoleHolderTests))
 
 
 class LanguageTests(SimpleTestCase):
