@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from django_stubs_ext import StrOrPromise
 
 BASE_LENGTH = 50  # characters of an organization's name that are used in group names
@@ -80,6 +82,31 @@ PERMISSIONS = {
 
 # Fields that require "view_confidential", in addition to "view" or "change".
 CONFIDENTIAL_FIELDS = ("tax_id", "notes")
+
+
+def sort_by_rank(roles: Collection[Role]) -> list[Role]:
+    """Return roles, those with the most permissions first.
+
+    Roles with equally many permissions stay in their order.
+    """
+    return sorted(roles, key=lambda role: -len(role.permissions))
+
+
+ROLES_BY_RANK = sort_by_rank(ROLES)
+
+
+def find_strongest(roles: Collection[Role]) -> Role | None:
+    """Return the role that comes first in ROLES_BY_RANK, or None without roles."""
+    return min(roles, key=ROLES_BY_RANK.index, default=None)
+
+
+def choose_default_role(roles: Collection[Role] = ROLES) -> str:
+    """Return the key of the role that forms preselect, or "" without roles.
+
+    This is the role that comes last in ROLES_BY_RANK.
+    """
+    weakest = max(roles, key=ROLES_BY_RANK.index, default=None)
+    return weakest.key if weakest else ""
 
 
 def codename(permission: str) -> str:

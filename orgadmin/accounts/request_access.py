@@ -18,7 +18,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _, gettext_lazy
 from django.views.decorators.cache import never_cache
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, choose_default_role
 from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
     get_returned_form,
@@ -45,8 +45,7 @@ class AccessRequestForm(forms.Form):
         label=gettext_lazy("Role"),
         coerce=ROLES_BY_KEY.get,
         choices=[(role.key, role.label) for role in ROLES],
-        # The role with the fewest permissions.
-        initial=ROLES[-1].key,
+        initial=choose_default_role,
         widget=RoleSelect,
         error_messages={"required": gettext_lazy("Choose a role.")},
     )

@@ -10,13 +10,10 @@ from typing import Any
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.ends import show_end
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import ROLES, Role, find_strongest
 from orgadmin.models import Membership, Organization, User
 
 BATCH = 5_000  # IDs in one query, below SQLite's limit of 32,766 parameters
-
-# Sorted so that the role that permits most comes last.
-ROLES_BY_RANK = sorted(ROLES, key=lambda role: len(role.permissions))
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,9 @@ class HeldRole:
 
     def permits_more_than(self, other: HeldRole) -> bool:
         """Return whether this role has more permissions, whatever the ends."""
-        return ROLES_BY_RANK.index(self.role) > ROLES_BY_RANK.index(other.role)
+        if self.role is other.role:
+            return False
+        return find_strongest([self.role, other.role]) is self.role
 
     def lasts_longer_than(self, other: HeldRole) -> bool:
         if other.ends_at is None:
@@ -72,13 +71,14 @@ def list_all_roles(users: Collection[User]) -> list[Holding]:
     for row in memberships:
         memberships_by_group_id[row.group_id].append(row)
     found: dict[tuple[int, int], Holding] = {}
-    for role in ROLES_BY_RANK:
+    for role in ROLES:
         for organization in list_organizations_of_groups(role, memberships_by_group_id):
             for row in memberships_by_group_id[getattr(organization, role.attname)]:
                 user = users_by_pk[row.user_id]
                 held = HeldRole(role, row.ends_at)
-                # ROLES_BY_RANK ends with the role that permits most, so that role wins.
-                found[user.pk, organization.pk] = Holding(user, organization, held)
+                key = (user.pk, organization.pk)
+                if key not in found or held.permits_more_than(found[key].held):
+                    found[key] = Holding(user, organization, held)
     return [found[key] for key in sorted(found)]
 
 

@@ -25,7 +25,7 @@ from orgadmin.access.membership_log import (
     write_changes,
     write_planned_ends,
 )
-from orgadmin.access.roles import ADMIN, ROLES, Role
+from orgadmin.access.roles import ADMIN, ROLES, Role, find_strongest
 from orgadmin.access.rule import is_active_superuser
 from orgadmin.access.sql import read_clock
 from orgadmin.models import Membership, MembershipEvent, Organization, User
@@ -281,7 +281,7 @@ def _add_to_plan(
     `held` is {role: membership} for the user's current roles in the organization.
     """
     lost = [role for role in held if role is not change.role]
-    previous = _find_strongest(lost)
+    previous = find_strongest(lost)
     plan.removed += [held[role].pk for role in lost]
     if change.role is None:
         if lost:
@@ -305,11 +305,6 @@ def _add_to_plan(
         )
 
 
-def _find_strongest(roles: Collection[Role]) -> Role | None:
-    """Return the role with the most permissions, or None without roles."""
-    return max(roles, key=lambda role: len(role.permissions), default=None)
-
-
 def _plan_kept_role(
     plan: _Plan, change: RoleChange, row: Membership, lost: Collection[Role]
 ) -> None:
@@ -322,7 +317,7 @@ def _plan_kept_role(
     if not lost and not has_new_end:
         return
     # If no other role is lost, only the end of this role changes.
-    previous = _find_strongest(lost) or change.role
+    previous = find_strongest(lost) or change.role
     completed_change = _with_actual_end(replace(change, previous=previous), row.ends_at)
     plan.changes.append(completed_change)
     plan.logged += [_describe_change(change, Event.LEFT, role) for role in lost]
@@ -623,7 +618,7 @@ def find_member(organization: Organization, user: User) -> Member | None:
     roles = [
         role for role in ROLES if getattr(organization, role.attname) in ends_by_group
     ]
-    role = max(roles, key=lambda role: len(role.permissions), default=None)
+    role = find_strongest(roles)
     if role is None:
         return None
     ends_at = ends_by_group[getattr(organization, role.attname)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from orgadmin.access.membership_log import REASON_SHOWN
-from orgadmin.access.roles import ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES_BY_KEY, Role, find_strongest
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
@@ -96,7 +96,7 @@ def choose_role(rows: Sequence[GroupRole]) -> MappedRole:
     Without rows, returns no role.
     """
     roles = [ROLES_BY_KEY[row.role] for row in rows]
-    role = max(roles, key=lambda role: len(role.permissions), default=None)
+    role = find_strongest(roles)
     groups = [row.group for row in rows if ROLES_BY_KEY[row.role] is role]
     return MappedRole(role, ", ".join(groups)[:REASON_SHOWN])
 

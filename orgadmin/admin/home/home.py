@@ -20,7 +20,7 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 
 from orgadmin.access.ends import not_ended
-from orgadmin.access.roles import ROLES, Role
+from orgadmin.access.roles import ROLES, Role, find_strongest
 from orgadmin.access.rule import Sources
 from orgadmin.access.sql import placeholders
 from orgadmin.admin.home.attention import list_concerns
@@ -265,10 +265,8 @@ def make_card(
 def find_role(organization: Organization, sources: Sources) -> Role | None:
     """Return the role that allows someone to view the organization, or None."""
     group_ids = {source.group_id for source in sources["view"]}
-    for role in ROLES:
-        if getattr(organization, role.attname) in group_ids:
-            return role
-    return None
+    roles = [role for role in ROLES if getattr(organization, role.attname) in group_ids]
+    return find_strongest(roles)
 
 
 def find_end(sources: Sources) -> PlannedEnd | None:

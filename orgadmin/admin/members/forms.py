@@ -3,7 +3,7 @@
 from django import forms
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, choose_default_role
 from orgadmin.accounts.widgets import RoleSelect
 from orgadmin.admin.members.end_field import EndField
 from orgadmin.admin.quotes import list_quoted, quote
@@ -45,9 +45,9 @@ class RoleForm(forms.Form):
 
     def __init__(self, data=None, *, permissions):
         super().__init__(data)
-        self.fields["role"].choices = [
-            (role.key, role.label) for role in ROLES if may_assign(permissions, role)
-        ]
+        roles = [role for role in ROLES if may_assign(permissions, role)]
+        self.fields["role"].choices = [(role.key, role.label) for role in roles]
+        self.default_role = choose_default_role(roles)
 
 
 class AddPeopleForm(RoleForm):
@@ -100,9 +100,7 @@ class AddPeopleForm(RoleForm):
                 "People who have an account get the role at once. Anyone else gets an"
                 " invitation by email."
             )
-        # The default is the role with the fewest permissions.
-        choices = self.fields["role"].choices
-        self.initial["role"] = choices[-1][0] if choices else ""
+        self.initial["role"] = self.default_role
 
     def clean(self):
         cleaned = super().clean()

@@ -164,4 +164,4 @@ def choose_role(asked, form):
     keys = [key for key, _label in form.fields["role"].choices]
     if asked.role in keys:
         return asked.role
-    return keys[-1] if keys else ""
+    return form.default_role

@@ -7,7 +7,7 @@ from django import forms
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _, ngettext
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, choose_default_role
 from orgadmin.admin.members.end_field import EndField
 from orgadmin.admin.members.forms import ReasonForm, RoleSelect
 from orgadmin.admin.quotes import quote
@@ -233,7 +233,7 @@ class GiveRoleForm(BulkForm):
         """
         super().__init__(data, actor=actor)
         self.find_listed = find_listed
-        self.initial = {"role": ROLES[-1].key, **(initial or {})}
+        self.initial = {"role": choose_default_role(), **(initial or {})}
         if self.is_from_list:
             del self.fields["places"]
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _, gettext_lazy
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role, choose_default_role
 from orgadmin.accounts.invited_people import choose_username
 from orgadmin.admin.members.end_field import EndField, explain_day
 from orgadmin.admin.widgets import ChooseOneWidget
@@ -58,7 +58,7 @@ class OrganizationRoleForm(forms.Form):
         label=gettext_lazy("Role"),
         coerce=ROLES_BY_KEY.get,
         choices=[(role.key, role.label) for role in ROLES],
-        initial=ROLES[-1].key,
+        initial=choose_default_role,
     )
     ends_on = EndField()
 
