@@ -5,10 +5,16 @@ import math
 import secrets
 from contextlib import ExitStack
 from unittest import TestCase, TestSuite
+from unittest.case import _SubTest
 
 from django.middleware import csrf
 from django.test import SimpleTestCase, TransactionTestCase
-from django.test.runner import DiscoverRunner
+from django.test.runner import (
+    DiscoverRunner,
+    ParallelTestSuite,
+    RemoteTestResult,
+    RemoteTestRunner,
+)
 from django.test.utils import iter_test_cases
 from django.utils import timezone, translation
 from django.utils.crypto import get_random_string
@@ -28,11 +34,34 @@ KEY_CHARACTERS = "BCDFGHJKLMNPQRSTVWXZ"
 OBJECTS_BEFORE_COLLECTION = 10_000
 
 
+class SubTestResult(RemoteTestResult):
+    """Sends failed subtests to the main process without the attributes of their test.
+
+    Attributes such as a response cannot be sent. One of them would end the whole run,
+    with a message that names no test.
+    """
+
+    def addSubTest(self, test, subtest, err):
+        plain_test = type(test)(test._testMethodName)
+        plain = _SubTest(plain_test, subtest._subDescription(), {})
+        super().addSubTest(test, plain, err)
+
+
+class SubTestRunner(RemoteTestRunner):
+    resultclass = SubTestResult
+
+
+class SubTestSuite(ParallelTestSuite):
+    runner_class = SubTestRunner
+
+
 class AllTestsRunner(DiscoverRunner):
     """Runs the tests, and before them copies the database that no test has used.
 
     Some tests start processes, which use copies of this copy.
     """
+
+    parallel_test_suite = SubTestSuite
 
     def setup_test_environment(self, **kwargs):
         super().setup_test_environment(**kwargs)

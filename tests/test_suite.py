@@ -1,4 +1,4 @@
-"""The tests themselves: they do not fail by chance, and each of them runs.
+"""The tests themselves: none fails by chance, each one runs, and failures are shown.
 
 Pages, sessions and emails contain hashes, tokens, times and IDs. By chance, these
 contain almost any three letters or digits. So a text that must be missing has to be
@@ -13,6 +13,7 @@ there, it would never run.
 
 import ast
 import inspect
+import pickle
 import re
 from copy import deepcopy
 from datetime import datetime
@@ -28,7 +29,7 @@ from django.utils import timezone, translation
 from django.utils.formats import date_format
 
 from tests import test_migration_rules, test_role_holders
-from tests.runner import may_use
+from tests.runner import SubTestResult, may_use
 
 TESTS = Path(settings.BASE_DIR, "tests")
 
@@ -137,16 +138,18 @@ class MissingTextTests(SimpleTestCase):
                 self.assertEqual(find_calls(source), [])
 
 
-class GermanInTokyo(SimpleTestCase):
-    """Leaves a language and a time zone active, as a request does.
+class Examples(SimpleTestCase):
+    """Tests whose names are not those of tests. Only the tests below run them."""
 
-    `LanguageTests` runs it. The test runner also runs it as a test of its own.
-    """
-
-    def runTest(self):
+    def leave_german_and_tokyo_active(self):
         translation.activate("de")
         timezone.activate(ZoneInfo("Asia/Tokyo"))
         self.assertEqual(date_format(datetime(2026, 7, 1)), "1. Juli 2026")
+
+    def fail_in_a_subtest(self):
+        self.cannot_be_sent = lambda: None
+        with self.subTest("Two", number=2):
+            self.assertEqual(1, 2)
 
 
 class SkippedTests(SimpleTestCase):
@@ -167,7 +170,17 @@ class SkippedTests(SimpleTestCase):
 class LanguageTests(SimpleTestCase):
     def test_no_test_leaves_its_language_or_time_zone_to_the_next_one(self):
         result = TestResult()
-        GermanInTokyo().run(result)
+        Examples("leave_german_and_tokyo_active").run(result)
         self.assertTrue(result.wasSuccessful(), result.failures)
         self.assertEqual(date_format(datetime(2026, 7, 1)), "July 1, 2026")
         self.assertEqual(timezone.get_current_timezone_name(), settings.TIME_ZONE)
+
+
+class SubTestTests(SimpleTestCase):
+    def test_a_failed_subtest_can_be_sent_to_the_main_process(self):
+        result = SubTestResult()
+        Examples("fail_in_a_subtest").run(result)
+        sent = pickle.loads(pickle.dumps(result.events))
+        [event] = [event for event in sent if event[0] == "addSubTest"]
+        self.assertIn("fail_in_a_subtest", str(event[2]))
+        self.assertIn("[Two] (number=2)", str(event[2]))
