@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -82,6 +83,25 @@ PERMISSIONS = {
 
 # Fields that require "view_confidential", in addition to "view" or "change".
 CONFIDENTIAL_FIELDS = ("tax_id", "notes")
+
+
+# A permission that nobody has, not even a superuser.
+UNKNOWN = "unknown"
+
+
+# Cached because roles are compared by identity.
+@functools.cache
+def get_role(key: str) -> Role:
+    """Return the role with a stored key, even if this release does not know the role.
+
+    During an upgrade, the new release can store roles that the previous one does not
+    know. A stored role can also have been removed. Pages show the key of such a role.
+    Nobody may assign it, and no role includes it, because it needs a permission that
+    nobody has. It has no group, so code that needs its group must skip it.
+    """
+    if key in ROLES_BY_KEY:
+        return ROLES_BY_KEY[key]
+    return Role(key=key, suffix=key, label=key, permissions=(UNKNOWN,))
 
 
 def sort_by_rank(roles: Collection[Role]) -> list[Role]:

@@ -102,7 +102,7 @@ def find_provider_of_role(user: User, organization: Organization) -> str:
         user_key=user.pk, organization_key=organization.pk
     )
     joined = events.exclude(source="").find_joining_events_of_members().first()
-    if joined is None or joined.means:
+    if joined is None or joined.means or joined.role not in ROLES_BY_KEY:
         return ""
     group_id = getattr(organization, ROLES_BY_KEY[joined.role].attname)
     # Check, because the log may lack changes that did not go through

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _, gettext_noop
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, get_role
 from orgadmin.access.rule import belongs_to_archived
 from orgadmin.models.addresses import fold_email
 from orgadmin.models.fields import LineEmailField
@@ -125,7 +125,7 @@ class InvitationQuerySet(models.QuerySet["Invitation"]):
         outdated = []
         for invitation in rows.order_by():
             key = (invitation.organization_id, fold_email(invitation.email))
-            role = ROLES_BY_KEY[invitation.role]
+            role = get_role(invitation.role)
             if any(change.outdates(role) for change in changes_by_key[key]):
                 outdated.append(invitation.pk)
         return outdated
@@ -194,7 +194,7 @@ class Invitation(models.Model):
             user_name=self.email,
             organization_key=self.organization_id,
             organization_name=self.organization.name,
-            role=ROLES_BY_KEY[self.role],
+            role=get_role(self.role),
         )
 
     def make_token(self, seed: str = "") -> str:

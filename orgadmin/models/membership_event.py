@@ -20,7 +20,7 @@ from orgadmin.access.membership_log import (
     name_author,
     read_means,
 )
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES, Role, get_role
 from orgadmin.models.fields import LongLineField
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class MembershipEvent(AppendOnly):
         key: str | None = getattr(self, "replaced_role", None)
         if key is None or key == self.role:
             return None
-        return ROLES_BY_KEY[key]
+        return get_role(key)
 
     @property
     def shown_event(self) -> StrOrPromise:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, gettext_lazy as _
 from orgadmin.access.append_only import AppendOnly, AppendOnlyQuerySet
 from orgadmin.access.ends import show_end
 from orgadmin.access.membership_log import name_author
-from orgadmin.access.roles import PERMISSIONS, ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import PERMISSIONS, ROLES, get_role
 from orgadmin.models.access_review import AccessReview, ReviewSection
 from orgadmin.models.fields import LongLineField
 
@@ -197,7 +197,7 @@ class Decided(AppendOnly):
         """The role, or both roles if the decision replaced one by the other."""
         if not self.role or self.role == self.role_before or not self.role_before:
             return self.get_role_display()
-        before = ROLES_BY_KEY[self.role_before].label
+        before = get_role(self.role_before).label
         return f"{before} → {self.get_role_display()}"
 
     @property

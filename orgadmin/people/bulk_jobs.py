@@ -166,12 +166,18 @@ def serialize_change(change: BulkChange) -> dict[str, Any]:
 
 
 def deserialize_change(described: Mapping[str, Any]) -> BulkChange:
-    """Return a stored change. Raises `PlanChanged` if one of its rows is missing."""
+    """Return a stored change.
+
+    Raises `PlanChanged` if one of its rows is missing, or if this release does not know
+    the role.
+    """
     users = load_in_order(User.objects.all(), described["users"])
     if described["kind"] == GiveRole.kind:
         rows = Organization.objects.unarchived().only(*COLUMNS).order_by()
         organizations = load_in_order(rows, described["organizations"])
-        role = ROLES_BY_KEY[described["role"]]
+        role = ROLES_BY_KEY.get(described["role"])
+        if role is None:
+            raise PlanChanged
         # Jobs of the previous release do not have addresses.
         emails = tuple(described.get("emails", ()))
         return GiveRole(users, organizations, role, read_time(described), emails)

@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy, gettext_noop as _
 
 from orgadmin.access.membership_log import Event, MembershipChange, write_changes
-from orgadmin.access.roles import ROLES_BY_KEY, Role
+from orgadmin.access.roles import Role, get_role
 from orgadmin.models import (
     AcceptedInvitation,
     Invitation,
@@ -183,7 +183,7 @@ def revoke(invitation: Invitation, *, actor: User) -> None:
     Raises `PermissionDenied` if the actor may not assign the offered role.
     """
     organization = invitation.organization
-    role = ROLES_BY_KEY[invitation.role]
+    role = get_role(invitation.role)
     lock(Organization, [organization.pk])
     _check_may_assign(actor, organization, role)
     Invitation.objects.filter(pk=invitation.pk).revoke(actor=actor)
@@ -388,7 +388,7 @@ def _save_account(
 
 def _assign_role(invitation: Invitation, user: User) -> Role:
     """Give a locked user the role of the invitation, unless they have a higher one."""
-    role = ROLES_BY_KEY[invitation.role]
+    role = get_role(invitation.role)
     current = find_role(invitation.organization, user)
     if current is not None and current.includes(role):
         return current

@@ -23,7 +23,7 @@ from django_tasks import TaskContext, task
 
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.providers import name_provider
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES, Role, get_role
 from orgadmin.models import (
     Invitation,
     Membership,
@@ -79,7 +79,7 @@ def send_invitation(context: TaskContext, *, invitation: int, language: str) -> 
     except Invitation.DoesNotExist:
         return
     person = User.objects.find_by_email(invited.email) or User()
-    role = ROLES_BY_KEY[invited.role]
+    role = get_role(invited.role)
     trusted_values = {
         "link": settings.BASE_URL + reverse("invitation", args=[token]),
         "address": find_address(invited.invited_by),
@@ -453,7 +453,7 @@ def read_end(change: Keys) -> PlannedEnd | None:
 
 
 def label_role(key: str) -> str | Promise:
-    return ROLES_BY_KEY[key].label if key else ""
+    return get_role(key).label if key else ""
 
 
 def describe_roles(changes: Sequence[Mapping[str, Any]]) -> list[str | Promise]:
@@ -514,6 +514,6 @@ def tell_inviter(
         trusted_values={"page": find_people_page([about.pk])},
         person=name_person(member),
         organization=about,
-        role=ROLES_BY_KEY[role].label,
+        role=get_role(role).label,
     )
     outbox.deliver(message, context)

@@ -137,12 +137,13 @@ def change_roles(
     - `Organization.DoesNotExist` if an organization was deleted, or if someone would
       get a role in an archived one;
     - `PermissionDenied` if the actor may not manage the organization's members, or has
-      fewer permissions than the role;
+      fewer permissions than the role, or if this release does not know the role;
     - `LastAdminError` if a person would leave an organization without an active admin
       that is not in `confirmed`;
     - `EndInThePast` if an end is not in the future.
     """
     require_future(change.ends_at for change in wanted)
+    _check_known(wanted)
     changes = []
     for batch in split_into_batches(wanted, BATCH):
         changes += _change_batch(batch, actor, reason, source, confirmed)
@@ -180,6 +181,13 @@ def require_future(ends: Iterable[datetime | None]) -> None:
     first = min((end for end in ends if end is not None), default=None)
     if first is not None and first <= read_clock():
         raise EndInThePast(first)
+
+
+def _check_known(changes: Iterable[RoleChange]) -> None:
+    """Raise `PermissionDenied` for a role that has no group, as in `get_role()`."""
+    for change in changes:
+        if change.role is not None and change.role not in ROLES:
+            raise PermissionDenied(f"There is no role “{change.role.key}”.")
 
 
 def _write_memberships(plan: _Plan) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from orgadmin.access.membership_log import REASON_SHOWN
-from orgadmin.access.roles import ROLES_BY_KEY, Role, find_strongest
+from orgadmin.access.roles import ROLES_BY_KEY, Role, find_strongest, get_role
 from orgadmin.models import Membership, MembershipEvent, Organization, User
 from orgadmin.models.guards import LastAdminError
 from orgadmin.people.changes import RoleChange
@@ -128,7 +128,7 @@ def find_given_roles(
     )
     given: dict[int, set[Role]] = defaultdict(set)
     for event in events.find_joining_events_of_members().defer("reason"):
-        given[event.organization_key].add(ROLES_BY_KEY[event.role])
+        given[event.organization_key].add(get_role(event.role))
     return given
 
 

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.urls import reverse
 from django_tasks import TaskContext, task
 
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import get_role
 from orgadmin.models import AccessRequest, Organization
 from orgadmin.models.access_request import Outcome
 from orgadmin.people import outbox
@@ -64,7 +64,7 @@ def tell_admin_of_request(
         trusted_values={"page": f"{settings.BASE_URL}{page}?request={asked.pk}"},
         person=name_person(asked.user),
         organization=organization,
-        role=ROLES_BY_KEY[asked.role].label,
+        role=get_role(asked.role).label,
         reason=asked.reason,
     )
     outbox.deliver(message, context)
@@ -91,7 +91,7 @@ def tell_declined(
         language=settings.LANGUAGE_CODE,
         # The organization's name when they asked. They must not learn its current name.
         organization=asked.organization_name,
-        role=ROLES_BY_KEY[asked.role].label,
+        role=get_role(asked.role).label,
         reason=asked.answer,
     )
     outbox.deliver(message, context)

@@ -18,7 +18,7 @@ from django.contrib.auth.models import Group, Permission
 from orgadmin.access.audit_log import SecurityEvent, record
 from orgadmin.access.batches import split_into_batches
 from orgadmin.access.permission_log import record_group_event
-from orgadmin.access.roles import PERMISSIONS, ROLES_BY_KEY, codename
+from orgadmin.access.roles import PERMISSIONS, codename
 from orgadmin.access.rule import MODEL_BACKEND
 from orgadmin.models import (
     AccessPath,
@@ -94,7 +94,6 @@ def add_provider_groups(review: AccessReview, staff: ReviewSection) -> None:
             organization = organizations_by_reference.get(mapped.reference)
             if organization is None:
                 continue
-            role = ROLES_BY_KEY[mapped.role]
             items.append(
                 ReviewItem(
                     section=staff,
@@ -102,7 +101,7 @@ def add_provider_groups(review: AccessReview, staff: ReviewSection) -> None:
                     path=AccessPath.PROVIDER,
                     organization_key=organization.pk,
                     organization_name=organization.name,
-                    role=role.key,
+                    role=mapped.role,
                     detail=f"{provider.name}: {mapped.group}"[:DETAIL_LENGTH],
                 )
             )

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _, ngettext_lazy
 
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import get_role
 from orgadmin.access.rule import SUPERUSERS_ONLY
 from orgadmin.admin.base import SuperuserOnlyAdmin
 from orgadmin.admin.downloads import CSV, XLSX, respond_with_rows
@@ -635,7 +635,7 @@ class PeopleNames:
         user = self.users.get(role["user"])
         values = {
             "person": name_user(user) if user else _("ID %d") % role["user"],
-            "role": ROLES_BY_KEY[role["role"]].label,
+            "role": get_role(role["role"]).label,
             "day": plan_end(read_time(role["end"])),
         }
         if values["day"] is None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role
+from orgadmin.access.roles import ROLES, ROLES_BY_KEY, Role, get_role
 from orgadmin.accounts import throttle
 from orgadmin.accounts.sessions.kept_forms import (
     choose_key,
@@ -612,7 +612,7 @@ class PeoplePage(MemberEnds):
         assignment = Assignment(
             organization,
             users=[],
-            role=ROLES_BY_KEY[invitation.role],
+            role=get_role(invitation.role),
             end=MembershipEnd(invitation.membership_ends_at),
         )
         self._send_invitation(request, assignment, email)
@@ -643,7 +643,7 @@ class PeoplePage(MemberEnds):
         assignment = Assignment(
             organization,
             users=[],
-            role=ROLES_BY_KEY[invitation.role],
+            role=get_role(invitation.role),
             end=MembershipEnd(invitation.membership_ends_at),
         )
         self._send_invitation(request, assignment, invitation.email)

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.utils.translation import gettext as _, ngettext
 
 from orgadmin.access.ends import show_end
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import get_role
 from orgadmin.admin.quotes import list_quoted, quote
 from orgadmin.models import (
     Decided,
@@ -81,7 +81,7 @@ class ReviewRow:
         """The label of the current role, or of the role when the review started."""
         if self.access is not None:
             return self.access.role.label
-        return ROLES_BY_KEY[self.item.role].label
+        return get_role(self.item.role).label
 
     @property
     def last_day(self) -> str:

@@ -398,7 +398,8 @@ class BatchExamination:
         """Return {RoleKey: KnownMember} twice: from the memberships, and from the log.
 
         Reads both in one query, because someone could join or leave between two
-        queries.
+        queries. Skips roles that this release does not know, because it does not know
+        their groups.
         """
         members = Membership.objects.current().filter(group__in=self.owners)
         events = MembershipEvent.objects.filter(organization_key__in=self.by_pk)
@@ -415,9 +416,9 @@ class BatchExamination:
             of_log, all=True
         ):
             member = KnownMember(username, ends_at)
-            if role_key:
+            if role_key in ROLES_BY_KEY:
                 logged[RoleKey(user_pk, key, ROLES_BY_KEY[role_key])] = member
-            else:
+            elif not role_key:
                 owner = self.owners[key]
                 role_of_member = RoleKey(user_pk, owner.organization.pk, owner.role)
                 actual[role_of_member] = member

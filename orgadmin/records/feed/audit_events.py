@@ -22,7 +22,7 @@ from django.utils.translation import (
 from orgadmin.access.audit_log import SecurityEvent
 from orgadmin.access.authors import describe_means
 from orgadmin.access.origin import UNDO
-from orgadmin.access.roles import ROLES_BY_KEY
+from orgadmin.access.roles import get_role
 from orgadmin.gate.answers import Gate
 from orgadmin.models import AccessReview, AuditEvent, MembershipEvent, User
 from orgadmin.people import archive
@@ -283,8 +283,7 @@ def make_entry_of_request(
 
 def describe_request(role_key: str, *, is_declined: bool) -> str:
     """Return what happened to a request, such as "asked for a role (Reviewer)"."""
-    role = ROLES_BY_KEY.get(role_key)
-    label = role.label if role is not None else role_key
+    label = get_role(role_key).label
     if is_declined:
         return _("request declined (%(role)s)") % {"role": label}
     return _("asked for a role (%(role)s)") % {"role": label}

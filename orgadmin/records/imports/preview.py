@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext as _
 
-from orgadmin.access.roles import ROLES, ROLES_BY_KEY
+from orgadmin.access.roles import ROLES, get_role
 from orgadmin.models import Invitation, Organization
 from orgadmin.people.changes import RoleChange
 from orgadmin.people.ends import plan_end
@@ -197,7 +197,7 @@ def list_texts_about_people(written: WrittenBatch) -> dict[int, list[str]]:
     for invitation in written.invitations:
         values = {
             "email": invitation.email,
-            "role": ROLES_BY_KEY[invitation.role].label,
+            "role": get_role(invitation.role).label,
             "day": plan_end(invitation.membership_ends_at),
         }
         text = _("%(email)s is invited as %(role)s")

@@ -250,7 +250,8 @@ class _Planner:
         members = self.members[organization.pk]
         given = (role["user"], role["role"])
         is_unchanged = given in members and members[given] == read_time(role["end"])
-        if user is None or not is_unchanged:
+        is_restorable = not role["before"] or role["before"] in ROLES_BY_KEY
+        if user is None or not is_unchanged or not is_restorable:
             self._keep(item, organization.name, ROLE_CHANGED)
             return
         before = ROLES_BY_KEY[role["before"]] if role["before"] else None
