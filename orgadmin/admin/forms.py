@@ -324,7 +324,7 @@ class UserForm(UserChangeForm):
     def _choose_roles(self, groups):
         """Return the roles that these groups represent, at most one per organization.
 
-        Raises `ValidationError` if both roles of an organization were chosen.
+        Raises `ValidationError` if several roles of an organization were chosen.
         """
         current_groups = set()
         if self.instance.pk:

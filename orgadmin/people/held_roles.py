@@ -61,9 +61,8 @@ def list_all_roles(users: Collection[User]) -> list[Holding]:
     """Return all roles of these users, sorted by user ID and organization ID.
 
     Includes roles in archived organizations, because these end, too, when the person
-    leaves. If someone is in both groups of an organization, returns only the role that
-    permits more. Runs one query for the memberships, and then one query per role and
-    BATCH groups.
+    leaves. If someone has several roles in an organization, returns only the strongest.
+    Runs one query for the memberships, and then one query per role and BATCH groups.
     """
     users_by_pk = {user.pk: user for user in users}
     memberships = Membership.objects.current().filter(user__in=users_by_pk)
@@ -99,8 +98,8 @@ def find_current_roles(
 ) -> dict[tuple[int, int], HeldRole]:
     """Return {(user ID, organization ID): HeldRole} for users who have a role there.
 
-    If someone is in both groups of an organization, returns the role that permits more.
-    Runs one query per BATCH organizations.
+    If someone has several roles in an organization, returns the strongest. Runs one
+    query per BATCH organizations.
     """
     found: dict[tuple[int, int], HeldRole] = {}
     user_ids = {user.pk for user in users}

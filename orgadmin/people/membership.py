@@ -318,7 +318,7 @@ def _plan_kept_role(
 ) -> None:
     """Plan a change for someone who already has the wanted role, in `row`.
 
-    They may get a new end, lose their other role, or both.
+    They may get a new end, lose their other roles, or both.
     """
     assert change.role is not None
     has_new_end = change.end is not None and change.end.at != row.ends_at
@@ -589,7 +589,7 @@ def sort_roles(roles: Iterable[OrganizationRole]) -> list[OrganizationRole]:
 
 
 def find_role(organization: Organization, user: User) -> Role | None:
-    """Return a user's role in an organization: the highest, if they have both."""
+    """Return a user's role in an organization: the strongest, if several."""
     member = find_member(organization, user)
     return member.role if member is not None else None
 
@@ -614,10 +614,10 @@ def find_members(organization: Organization, emails: Collection[str]) -> list[Me
 
 
 def find_member(organization: Organization, user: User) -> Member | None:
-    """Return a member with their role and its end: the highest role, if they have both.
+    """Return a member with their role and its end, or None if they are not a member.
 
-    Returns None if the user is not a member. Does not read the log, so `joined` is
-    None. Runs one query.
+    If they have several roles, returns the strongest. Does not read the log, so
+    `joined` is None. Runs one query.
     """
     rows = Membership.objects.current().filter(
         user=user, group__in=organization.group_ids

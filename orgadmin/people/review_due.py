@@ -220,7 +220,7 @@ def find_people_with_confirmed_item(
 ) -> set[tuple[int, int | None]]:
     """Return {(section ID, user ID)} of the items' people who have a confirmed item.
 
-    Someone who has both roles in an organization has two items.
+    Someone who has several roles in an organization has an item for each.
     """
     confirmed = ReviewItem.objects.confirmed().filter(
         section__in={item.section_id for item in items},

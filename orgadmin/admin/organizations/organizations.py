@@ -289,7 +289,7 @@ def count_people(organizations):
         for group_id in organization.group_ids:
             pks_by_group[group_id] = organization.pk
     memberships = Membership.objects.current().filter(group__in=pks_by_group)
-    # A person who is in both groups of an organization is counted once.
+    # A person who is in several groups of an organization is counted once.
     members = {
         (pks_by_group[group_id], user_id)
         for group_id, user_id in memberships.values_list("group", "user")

@@ -187,8 +187,9 @@ def import_table(
     A row is matched with an organization by "id" and "id_key", otherwise by
     "reference", and otherwise by name if `options.matches_names` is set. If no
     organization matches, the row creates one. An empty cell changes nothing, except in
-    the columns in `options.clear_blank`. The columns "admins" and "reviewers" contain
-    email addresses of people who get the role, and the last days of their access.
+    the columns in `options.clear_blank`. The columns of the roles, such as "admins",
+    contain email addresses of people who get the role, and the last days of their
+    access.
 
     Warnings that need consent prevent the import, unless the options accept them or it
     is a dry run. The report contains all warnings. One row with a problem prevents the
