@@ -15,6 +15,7 @@ from orgadmin.logs import LogFormatter
 from orgadmin.models import AuditEvent, SentForm
 from tests.auditing import tamper_with_audit_log
 from tests.factories import create_superuser, create_user
+from tests.log_capture import lines_sent_to
 from tests.scratch import scratch_database
 
 EVENTS = 15  # of each thread
@@ -310,14 +311,7 @@ class LogLineTests(TransactionTestCase):
         self.stream = io.StringIO()
         handler = logging.StreamHandler(self.stream)
         handler.setFormatter(LogFormatter(["levelname", "name", "message"]))
-        logger = logging.getLogger("orgadmin.audit")
-        self.enterContext(
-            mock.patch.multiple(
-                logger, handlers=[handler], level=logging.INFO, propagate=False
-            )
-        )
-        logger.manager._clear_cache()
-        self.addCleanup(logger.manager._clear_cache)
+        self.enterContext(lines_sent_to(handler, "orgadmin.audit"))
 
     def read_lines(self):
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]

@@ -3,7 +3,6 @@
 import json
 import logging
 from io import StringIO
-from unittest import mock
 
 from django.test import override_settings, tag
 
@@ -11,6 +10,7 @@ from orgadmin.accounts import throttle
 from orgadmin.logs import LogFormatter
 from tests.factories import create_superuser
 from tests.identity import LEFT_OUT, Answer, leave
+from tests.log_capture import lines_sent_to
 from tests.test_company import (
     CALLBACK,
     SIGN_IN,
@@ -72,10 +72,7 @@ class SuccessTests(LogCase):
         output = StringIO()
         handler = logging.StreamHandler(output)
         handler.setFormatter(LogFormatter("%(message)s"))
-        requests_log = logging.getLogger("orgadmin.requests")
-        with mock.patch.multiple(
-            requests_log, handlers=[handler], propagate=False, level=logging.INFO
-        ):
+        with lines_sent_to(handler, "orgadmin.requests"):
             response = self.visit(leave(self.client, SIGN_IN))
             self.client.get(CALLBACK, response)
         last = json.loads(output.getvalue().splitlines()[-1])
@@ -212,9 +209,6 @@ class RefusalTests(LogCase):
                 entry = json.loads(LogFormatter("%(message)s").format(record))
                 ids.append(entry["request"])
 
-        log = logging.getLogger("orgadmin.company")
-        handler = Keep()
-        with self.assertLogs(log, "INFO"):
-            log.addHandler(handler)
+        with lines_sent_to(Keep(), "orgadmin.company"):
             response = self.client.get(CALLBACK, {"state": "x"})
         self.assertEqual(ids, [response["X-Request-ID"]])

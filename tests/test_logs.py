@@ -15,6 +15,7 @@ from orgadmin.accounts.sessions.session_store import SessionStore
 from orgadmin.logs import MAX_REQUEST_SIZE, LogFormatter, WithoutStaticFiles
 from orgadmin.models import Organization
 from tests.factories import create_organization, create_superuser, create_user
+from tests.log_capture import lines_sent_to
 from tests.urls import urlpatterns as site_urlpatterns
 
 # What someone typed, which an error then quotes.
@@ -52,17 +53,8 @@ class LogCase(TestCase):
                 ["asctime", "levelname", "name", "message"], json_ensure_ascii=False
             )
         )
-        for name in ("orgadmin", "django.request", "django.security"):
-            self.attach(handler, logging.getLogger(name))
-
-    def attach(self, handler, logger):
-        changed = mock.patch.multiple(
-            logger, handlers=[handler], level=logging.INFO, propagate=False
-        )
-        self.enterContext(changed)
-        # Loggers remember which levels are on.
-        logger.manager._clear_cache()
-        self.addCleanup(logger.manager._clear_cache)
+        names = ("orgadmin", "django.request", "django.security")
+        self.enterContext(lines_sent_to(handler, *names))
 
     def read_log(self):
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]

@@ -176,6 +176,13 @@ class LanguageTests(SimpleTestCase):
         self.assertEqual(timezone.get_current_timezone_name(), settings.TIME_ZONE)
 
 
+class LoggerTests(SimpleTestCase):
+    def test_no_test_sets_a_level_without_making_the_logger_forget_the_old_one(self):
+        for path in sorted(TESTS.rglob("*.py")):
+            with self.subTest(path.name):
+                self.assertNotRegex(path.read_text(), r"[(\s]level=log|\.level\s=\s")
+
+
 class SubTestTests(SimpleTestCase):
     def test_a_failed_subtest_can_be_sent_to_the_main_process(self):
         result = SubTestResult()
