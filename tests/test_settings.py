@@ -31,7 +31,7 @@ WRONG_OF_PROVIDERS = {
         "staff=reviewer",
         "staff=reviewer@",
         "=reviewer@C-1",
-        "staff=owner@C-1",
+        "staff=guest@C-1",
         "staff=Admin@C-1",
         "staff:reviewer@C-1",
         "staff=reviewer@C-1;board=admin@C-1",

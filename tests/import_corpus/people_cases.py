@@ -331,8 +331,8 @@ ROLES = [
     row("invisible characters in a role", "mary@example.com,R2,ad\u200bmin", "1 roles"),
     row(
         "an unknown role",
-        "mary@example.com,R2,owner",
-        "refused: line 2, column “role”, “owner”: There is no such role. Enter “admin”",
+        "mary@example.com,R2,guest",
+        "refused: line 2, column “role”, “guest”: There is no such role. Enter “admin”",
     ),
     row(
         "two roles",
