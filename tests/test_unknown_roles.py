@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.exceptions import PermissionDenied
 from django.core.management import call_command
-from django.test import SimpleTestCase, TestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings, tag
 from django.urls import reverse
 from django.utils import timezone
 
@@ -378,6 +378,7 @@ class RefusalTests(UnknownRoleCase):
         response = self.client.post(url, {"accept": ""}, follow=True)
         self.assertContains(response, "can no longer give you this role")
 
+    @tag("C4")
     def test_an_invitation_cannot_be_sent_again_or_revoked(self):
         invitation = self.invite()
         url = reverse("admin:orgadmin_organization_people", args=[self.acme.pk])
