@@ -374,7 +374,7 @@ class RolesTests(SimpleTestCase):
             for operation in graph.nodes[key].operations:
                 if isinstance(operation, UpdateRoleHolders):
                     self.assertEqual([*operation.before], recorded)
-                    recorded = [*operation.roles]
+                    recorded = [*operation.names]
         self.assertEqual(
             recorded,
             [role.key for role in ROLES],

@@ -10,6 +10,7 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.exceptions import PermissionDenied
@@ -18,7 +19,6 @@ from django.test import SimpleTestCase, TestCase, override_settings, tag
 from django.urls import reverse
 from django.utils import timezone
 
-from config.providers import GroupRole, OpenIDProvider
 from orgadmin.access.membership_log import Event
 from orgadmin.access.roles import PERMISSIONS, ROLES, get_role
 from orgadmin.models import (
@@ -58,17 +58,11 @@ from tests.factories import (
 )
 from tests.mailing import keep_connection, queues_mail, send_invitation, work
 from tests.test_import_undo import UndoCase
+from tests.test_reviews import PROVIDER
+
+APP = Path(settings.BASE_DIR, "orgadmin")
 
 UNKNOWN = "guest"
-
-PROVIDER = OpenIDProvider(
-    "company",
-    "Example ID",
-    "https://id.example.com",
-    "orgadmin",
-    "hush",
-    roles=(GroupRole("staff", "reviewer", "R-1"),),
-)
 
 
 class GetRoleTests(SimpleTestCase):
@@ -102,8 +96,8 @@ class GetRoleTests(SimpleTestCase):
             "records/imports/undo.py",
         }
         found = {
-            path.relative_to("orgadmin").as_posix()
-            for path in Path("orgadmin").rglob("*.py")
+            path.relative_to(APP).as_posix()
+            for path in APP.rglob("*.py")
             if "ROLES_BY_KEY[" in path.read_text()
         }
         self.assertEqual(found - allowed, set(), "Use get_role() for stored keys.")
@@ -146,38 +140,6 @@ class UnknownRoleCase(TestCase):
             **values,
         )
 
-    def review(self):
-        """Start a review with items and decisions about an unknown role."""
-        review = start_review(
-            ReviewScope.ALL, due_on=timezone.localdate() + timedelta(days=20)
-        )
-        review_items.prepare(review.pk)
-        section = review.sections.get(organization_key=self.acme.pk)
-        items = [
-            ReviewItem(
-                section=section,
-                key=f"guest {user.pk} {path}",
-                path=path,
-                user_key=user.pk,
-                user_name=user.username,
-                organization_key=self.acme.pk,
-                role=UNKNOWN,
-            )
-            for user in (self.anna, self.bert, self.carl)
-            for path in ("member", "provider")
-        ]
-        ReviewItem.objects.bulk_create(items)
-        decided = section.items.get(key=f"guest {self.bert.pk} member")
-        ReviewDecision.objects.create(
-            item=decided,
-            answer="changed",
-            role_before=UNKNOWN,
-            role="reviewer",
-            actor_key=self.anna.pk,
-            actor_name="anna",
-        )
-        return review
-
 
 class PageTests(UnknownRoleCase):
     """Whatever only shows a role shows the key of an unknown one."""
@@ -211,6 +173,38 @@ class PageTests(UnknownRoleCase):
         BulkJob.objects.create(
             actor_key=self.root.pk, kind="give", order={"role": UNKNOWN}, number=1
         )
+
+    def review(self):
+        """Start a review with items and decisions about an unknown role."""
+        review = start_review(
+            ReviewScope.ALL, due_on=timezone.localdate() + timedelta(days=20)
+        )
+        review_items.prepare(review.pk)
+        section = review.sections.get(organization_key=self.acme.pk)
+        items = [
+            ReviewItem(
+                section=section,
+                key=f"guest {user.pk} {path}",
+                path=path,
+                user_key=user.pk,
+                user_name=user.username,
+                organization_key=self.acme.pk,
+                role=UNKNOWN,
+            )
+            for user in (self.anna, self.bert, self.carl)
+            for path in ("member", "provider")
+        ]
+        ReviewItem.objects.bulk_create(items)
+        decided = section.items.get(key=f"guest {self.bert.pk} member")
+        ReviewDecision.objects.create(
+            item=decided,
+            answer="changed",
+            role_before=UNKNOWN,
+            role="reviewer",
+            actor_key=self.anna.pk,
+            actor_name="anna",
+        )
+        return review
 
     def list_urls(self):
         pages = ["overview", "change", "contacts", "people", "requests", "ledger"]
@@ -300,7 +294,6 @@ class PageTests(UnknownRoleCase):
                     periodic.work()
 
     def test_reviews_end(self):
-        self.reviewed.ends_access = True
         type(self.reviewed).objects.update(
             ends_access=True, due_on=timezone.localdate() - timedelta(days=1)
         )
@@ -455,11 +448,15 @@ class ImportTests(UndoCase):
     def setUp(self):
         super().setUp()
         self.import_file()
+        self.store_unknown("before")
+
+    def store_unknown(self, name):
+        """Replace the stored roles: "role" that was given, or "before"."""
         changes = ImportPart.objects.get(kind=ImportPart.Kind.CHANGES)
         items = changes.read_items()
         for item in items:
             for role in item["roles"]:
-                role["before"] = UNKNOWN
+                role[name] = UNKNOWN
         changes.content = ImportPart.pack(items)
         changes.save()
 
@@ -469,14 +466,7 @@ class ImportTests(UndoCase):
         self.assertIs(find_role(self.acme, self.anna), REVIEWER)
 
     def test_the_page_of_an_import_shows_the_key_of_an_unknown_role(self):
-        changes = ImportPart.objects.get(kind=ImportPart.Kind.CHANGES)
-        changes.content = ImportPart.pack(
-            [
-                {**item, "roles": [{**role, "role": UNKNOWN} for role in item["roles"]]}
-                for item in changes.read_items()
-            ]
-        )
-        changes.save()
+        self.store_unknown("role")
         self.assertContains(self.client.get(self.url), "undo", status_code=200)
         url = reverse("admin:orgadmin_import_overview", args=[self.stored.pk])
         self.assertContains(self.client.get(url), UNKNOWN)

@@ -13,8 +13,8 @@ from orgadmin.operations.transactions import commit
 __all__ = [
     "AddSortColumn",
     "PopulateGroups",
-    "UpdateChangedAt",
     "RequireRelation",
+    "UpdateChangedAt",
     "UpdateRoleHolders",
     "commit",
     "create_index",

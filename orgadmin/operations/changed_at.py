@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.db import migrations
+from orgadmin.operations.triggers import ReplaceTriggers
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-    from django.db.migrations.state import StateApps
 
 ORGANIZATION_CHANGED = {
     "postgresql": """
@@ -32,31 +31,11 @@ ORGANIZATION_CHANGED = {
 }
 
 
-class UpdateChangedAt(migrations.RunPython):
-    """Set the columns of organizations whose changes update `changed_at`.
+class UpdateChangedAt(ReplaceTriggers):
+    """Set the columns of organizations whose changes update `changed_at`."""
 
-    `columns` is the new list of columns. `before` is the previous list, which is
-    restored if the operation is reversed.
-    """
-
-    # RunPython's own deconstruct() returns its functions instead of our arguments.
-    deconstruct = migrations.operations.base.Operation.deconstruct
-
-    def __init__(self, columns: Sequence[str], *, before: Sequence[str]) -> None:
-        self.columns = columns
-        self.before = before
-        super().__init__(self._update, self._restore)
-
-    def _update(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        self._replace_trigger(schema_editor, self.columns)
-
-    def _restore(
-        self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
-    ) -> None:
-        self._replace_trigger(schema_editor, self.before)
-
-    def _replace_trigger(
-        self, schema_editor: BaseDatabaseSchemaEditor, columns: Sequence[str]
+    def replace_triggers(
+        self, schema_editor: BaseDatabaseSchemaEditor, names: Sequence[str]
     ) -> None:
         vendor = schema_editor.connection.vendor
         if vendor == "postgresql":
@@ -66,8 +45,8 @@ class UpdateChangedAt(migrations.RunPython):
             schema_editor.execute(
                 "DROP TRIGGER IF EXISTS orgadmin_organization_changed"
             )
-        conditions = [f"OLD.{column} {operator} NEW.{column}" for column in columns]
+        conditions = [f"OLD.{column} {operator} NEW.{column}" for column in names]
         statement = ORGANIZATION_CHANGED[vendor].format(
-            columns=", ".join(columns), differs=" OR ".join(conditions)
+            columns=", ".join(names), differs=" OR ".join(conditions)
         )
         schema_editor.execute(statement, params=None)

@@ -21,11 +21,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.db import migrations
+from orgadmin.operations.triggers import ReplaceTriggers
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-    from django.db.migrations.state import StateApps
 
 # Stands for memberships without an end.
 NEVER = {
@@ -245,33 +244,20 @@ SQLITE = {
 }
 
 
-class UpdateRoleHolders(migrations.RunPython):
-    """Set the roles that `RoleHolder` records.
+class UpdateRoleHolders(ReplaceTriggers):
+    """Set the roles that `RoleHolder` records, in the order of `ROLES`.
 
-    `roles` is the new list of roles, in the order of `ROLES`. `before` is the previous
-    list, which is restored if the operation is reversed. Columns such as `owner_until`
-    and `owner_id` must exist. The column of a new role is not filled, so the groups of
-    this role must still be empty.
+    Columns such as `owner_until` and `owner_id` must exist. The column of a new role is
+    not filled, so the groups of this role must still be empty.
 
     Reversing does not delete the rows of people who only have the new role. They are
     deleted with the memberships.
     """
 
-    # RunPython's own deconstruct() returns its functions instead of our arguments.
-    deconstruct = migrations.operations.base.Operation.deconstruct
-
-    def __init__(self, roles: Sequence[str], *, before: Sequence[str]) -> None:
-        self.roles = roles
-        self.before = before
-        super().__init__(self._update, self._restore)
-
-    def _update(self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-        replace_role_holder_triggers(schema_editor, self.roles)
-
-    def _restore(
-        self, apps: StateApps, schema_editor: BaseDatabaseSchemaEditor
+    def replace_triggers(
+        self, schema_editor: BaseDatabaseSchemaEditor, names: Sequence[str]
     ) -> None:
-        replace_role_holder_triggers(schema_editor, self.before)
+        replace_role_holder_triggers(schema_editor, names)
 
 
 def replace_role_holder_triggers(

@@ -29,7 +29,7 @@ class HeldRole:
         return show_end(self.ends_at) if self.ends_at is not None else ""
 
     def permits_more_than(self, other: HeldRole) -> bool:
-        """Return whether this role has more permissions, whatever the ends."""
+        """Return whether this role is the stronger one, whatever the ends."""
         if self.role is other.role:
             return False
         return find_strongest([self.role, other.role]) is self.role
